@@ -1,0 +1,1 @@
+"""What the learner's data pass through: episodes, replay, action selection, schedules."""

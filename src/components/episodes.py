@@ -1,0 +1,92 @@
+"""Recorded episodes as one batch of padded tensors."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from utils.masking import joined
+
+
+@dataclass
+class EpisodeBatch:
+    """B sequences of up to T steps. Observations have T + 1 entries: the last one is what bootstrapping looks at.
+
+    A sequence of length L fills steps 0..L-1 and observations 0..L; everything behind is padding (zeros, masks False,
+    and only action 0 legal), never read by a loss or a target. A sequence may be a whole episode or a piece of one.
+    """
+
+    #: (B, T+1, E, D)
+    entities: Tensor
+    #: (B, T+1, A, P)
+    private: Tensor
+    #: (B, T+1, E) bool
+    entity_mask: Tensor
+    #: (B, T+1, A, E) bool
+    obs_mask: Tensor
+    #: (B, T+1, A, U) bool
+    avail_mask: Tensor
+    #: (B, T, A) int64; 0 for absent agents
+    actions: Tensor
+    #: (B, T)
+    reward: Tensor
+    #: (B, T) bool: the step ended the episode for good
+    terminated: Tensor
+    #: (B, T) bool: the time limit fell after this step
+    truncated: Tensor
+    #: (B, T) bool: the step was really played
+    filled_mask: Tensor
+    #: (B, A) int64: the action before the first step, -1 for none (whole episodes, agents that were absent)
+    start_actions: Tensor
+
+    @property
+    def agents(self) -> int:
+        """A, the number of agent slots."""
+        return self.actions.shape[2]
+
+    @property
+    def agent_mask(self) -> Tensor:
+        """(B, T+1, A) which agent slots are in use."""
+        return self.entity_mask[:, :, : self.agents]
+
+    @property
+    def last_actions(self) -> Tensor:
+        """(B, T+1, A) int64: each agent's own previous action; -1 at the start, and where the agent has just joined."""
+        last = torch.cat([self.start_actions[:, None], self.actions], dim=1)
+        return last.masked_fill(joined(self.agent_mask) | ~self.agent_mask, -1)
+
+    def to(self, device: torch.device | str) -> "EpisodeBatch":
+        """The same batch on `device`."""
+        return EpisodeBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+    def trim(self) -> "EpisodeBatch":
+        """Cut the batch to its longest sequence and to the entity slots that are used in it at all.
+
+        Padding changes no value, loss or gradient, so this only saves time. Slots keep their order.
+        """
+        steps = max(int(self.filled_mask.any(dim=0).sum()), 1)
+        used = self.entity_mask[:, : steps + 1].any(dim=0).any(dim=0)
+        slots = used.nonzero().squeeze(1)
+        agents = slots[slots < self.agents]
+        if len(agents) == 0:  # keep one slot: an empty team axis has no meaning anywhere
+            agents = slots.new_zeros(1)
+            slots = torch.cat([agents, slots])
+        obs = self.obs_mask[:, : steps + 1]
+        if len(slots) < self.entity_mask.shape[2]:
+            obs = obs[:, :, agents][:, :, :, slots]
+            pick = lambda x, index: x.index_select(2, index)  # noqa: E731
+        else:
+            pick = lambda x, index: x  # noqa: E731
+        return EpisodeBatch(
+            entities=pick(self.entities[:, : steps + 1], slots),
+            private=pick(self.private[:, : steps + 1], agents),
+            entity_mask=pick(self.entity_mask[:, : steps + 1], slots),
+            obs_mask=obs,
+            avail_mask=pick(self.avail_mask[:, : steps + 1], agents),
+            actions=pick(self.actions[:, :steps], agents),
+            reward=self.reward[:, :steps],
+            terminated=self.terminated[:, :steps],
+            truncated=self.truncated[:, :steps],
+            filled_mask=self.filled_mask[:, :steps],
+            start_actions=self.start_actions[:, agents],
+        )

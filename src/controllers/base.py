@@ -1,0 +1,52 @@
+"""What a controller is: the rule that turns what a team sees into its actions."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from envs.base import TimeStep
+
+#: What a controller carries from step to step: name -> tensor whose first axis is B.
+ControllerState = dict[str, Tensor]
+
+
+class Decision(NamedTuple):
+    """What a controller decided in one step."""
+
+    #: (B, A) int64, legal; 0 for absent agents
+    actions: Tensor
+    state: ControllerState
+    #: (B, A) bool, the agents to whom a strategy was sent in this step; None where nobody sends any
+    sent: Tensor | None = None
+
+
+class Controller(ABC):
+    """Chooses actions for a batch of environments. Controllers that learn are also `torch.nn.Module`s."""
+
+    @abstractmethod
+    def initial_state(self, num_envs: int) -> ControllerState:
+        """State before the first step of an episode, first axis `num_envs`."""
+
+    @abstractmethod
+    def act(
+        self,
+        timestep: TimeStep,
+        last_actions: Tensor,
+        state: ControllerState,
+        *,
+        t_env: int,
+        explore: bool,
+        generator: torch.Generator,
+    ) -> Decision:
+        """Choose one action per agent, without gradients.
+
+        Args:
+            timestep: what the environments show, on the controller's device.
+            last_actions (B, A): int64, each agent's own previous action, -1 for none (first step, just joined, absent).
+            state: as returned by `initial_state` or by the last call.
+            t_env: environment steps so far, for schedules.
+            explore: True while training data are collected, False in tests (greedy, strategies not sampled).
+            generator: the source of every random draw, on the controller's device.
+        """

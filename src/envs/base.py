@@ -1,0 +1,159 @@
+"""What an environment is: a batch of entity sets with masks. Shape letters: B environments, A agent slots, E entity
+slots (agents first), D entity features, P private features, U actions.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.seeding import make_generator
+
+
+class TimeStep(NamedTuple):
+    """What a batch of environments shows after `reset` or `step`. Floats are float32, masks bool (True = present,
+    visible, legal); rows of absent slots are zero.
+    """
+
+    #: (B, E, D) features of every entity, agents first. Global: `obs_mask` says who may look at what.
+    entities: Tensor
+    #: (B, A, P) what an agent alone knows of itself; P may be 0.
+    private: Tensor
+    #: (B, E) which entity slots are in use.
+    entity_mask: Tensor
+    #: (B, A, E) agent a sees entity e; always True for itself while present, always False for absent rows and columns.
+    obs_mask: Tensor
+    #: (B, A, U) legal actions. Absent agents have exactly action 0.
+    avail_mask: Tensor
+    #: (B,) the team's reward for the last step; 0 after a reset.
+    reward: Tensor
+    #: (B,) the episode came to its own end: no value is left, targets do not bootstrap.
+    terminated: Tensor
+    #: (B,) the time limit cut the episode short: targets bootstrap from this last observation. Never True with `terminated`.
+    truncated: Tensor
+    #: name -> (B,) float32 figures of the running episode (battle_won, ...), final where the episode has ended.
+    info: dict[str, Tensor]
+
+    @property
+    def agent_mask(self) -> Tensor:
+        """(B, A) which agent slots are in use."""
+        return self.entity_mask[:, : self.avail_mask.shape[1]]
+
+    @property
+    def done(self) -> Tensor:
+        """(B,) the episode is over, for either reason."""
+        return self.terminated | self.truncated
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """The sizes of an environment, and where its features are."""
+
+    name: str
+    agents: int
+    entities: int
+    features: int
+    private: int
+    actions: int
+    #: longest episode, in steps
+    episode_limit: int
+    #: feature name -> its columns in `entities`; together they cover all of D without overlap
+    feature_slices: Mapping[str, slice] = field(default_factory=dict)
+    #: one name per action, for pages and pictures
+    action_names: tuple[str, ...] = ()
+    #: the names in `TimeStep.info`
+    info_names: tuple[str, ...] = ()
+
+
+#: A scripted team: `policy(timestep, generator) -> actions (B, A)`; it may look at everything in the time step.
+ScriptedPolicy = Callable[[TimeStep, torch.Generator], Tensor]
+
+
+class EntityEnv(ABC):
+    """A batch of environments that are reset and stepped together.
+
+    Subclasses set `spec` before calling `super().__init__` and implement `_reset`, `_step`; this class checks what
+    comes in. Every random draw comes from `self.generator`, so the same seed gives the same episodes.
+    """
+
+    #: frozen dataclass of the settings under `env_args`; its fields are the known keys, its defaults the defaults
+    Args: ClassVar[type]
+    #: name -> factory(spec) of the scripted teams that know this environment
+    SCRIPTED: ClassVar[Mapping[str, Callable[[EnvSpec], ScriptedPolicy]]] = {}
+
+    spec: EnvSpec
+
+    def __init__(self, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        self.num_envs = num_envs
+        self.device = torch.device(device)
+        self.generator = make_generator(seed, self.device)
+
+    @classmethod
+    def resolve_args(cls, env_args: Mapping[str, Any], test_teams: Sequence[str]) -> Any:
+        """Return a complete, valid `Args` from the user's `env_args`; values that follow from others (such as the
+        slots needed for the largest of the teams) are filled in.
+
+        Raises:
+            UserError: a key or a value is impossible, or a team does not fit the slots.
+        """
+        raise NotImplementedError(f"{cls.__name__} does not say how its arguments are resolved")
+
+    def reset(self, env_mask: Tensor | None = None, team: str | None = None) -> TimeStep:
+        """Start new episodes where `env_mask (B,)` is True (everywhere by default) and return the state of all.
+
+        Args:
+            env_mask (B,): bool; environments that are left out stay as they are.
+            team: which team to draw ("3-5", "8", ...); None draws the training team.
+        """
+        if env_mask is None:
+            env_mask = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        if env_mask.shape != (self.num_envs,) or env_mask.dtype != torch.bool:
+            raise ValueError(f"env_mask must be bool ({self.num_envs},), got {env_mask.dtype} {tuple(env_mask.shape)}")
+        return self._reset(env_mask, team)
+
+    def step(self, actions: Tensor) -> TimeStep:
+        """Play `actions (B, A)` (int64, legal; 0 for absent agents) in every environment.
+
+        An environment whose episode is over stays as it ended, with reward 0, until it is reset.
+        """
+        shape = (self.num_envs, self.spec.agents)
+        if actions.shape != shape or actions.dtype != torch.int64:
+            raise ValueError(f"actions must be int64 {shape}, got {actions.dtype} {tuple(actions.shape)}")
+        return self._step(actions)
+
+    @abstractmethod
+    def _reset(self, env_mask: Tensor, team: str | None) -> TimeStep: ...
+
+    @abstractmethod
+    def _step(self, actions: Tensor) -> TimeStep: ...
+
+    def seed(self, seed: int) -> None:
+        """Restart the random stream; the next full `reset` begins the episodes of `seed`."""
+        self.generator.manual_seed(seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint between two episodes needs to continue the same sequence of episodes."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the sequence of episodes saved by `state_dict`."""
+        self.generator.set_state(state["generator"].cpu())
+
+    def render(self, index: int = 0) -> np.ndarray:
+        """Return environment `index` as an RGB image, uint8 (height, width, 3)."""
+        raise NotImplementedError(f"{type(self).__name__} draws no picture")
+
+    def close(self) -> None:
+        """Give back processes, games and windows; idempotent."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Helpers shared by every room: masks, seeds, configuration, logging, checkpoints."""

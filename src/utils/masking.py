@@ -1,0 +1,55 @@
+"""Everything that is done with a mask: filling, means, soft-max, arg max, view masks.
+
+Every mask is bool, True = present / visible / legal / counts. Nothing here divides by a slot count, and a row in
+which nothing counts gives zeros by construction, never NaN.
+"""
+
+import torch
+from torch import Tensor
+
+#: The value of what may not be chosen. Finite (so that 0 * ILLEGAL is 0) and inside float16 and bfloat16 range.
+ILLEGAL = -6e4
+
+
+def fill_illegal(values: Tensor, mask: Tensor) -> Tensor:
+    """Return `values` with `ILLEGAL` where `mask` (broadcastable) is False."""
+    return values.masked_fill(~mask, ILLEGAL)
+
+
+def masked_argmax(values: Tensor, mask: Tensor) -> Tensor:
+    """Index of the largest legal value along the last axis; 0 where nothing is legal. Shape: values without its last axis."""
+    return fill_illegal(values, mask).argmax(dim=-1)
+
+
+def masked_max(values: Tensor, mask: Tensor) -> Tensor:
+    """Largest legal value along the last axis; 0 where nothing is legal."""
+    best = fill_illegal(values, mask).amax(dim=-1)
+    return best.masked_fill(~mask.any(dim=-1), 0.0)
+
+
+def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
+    """Soft-max over the True entries of the last axis; exactly 0 elsewhere, all zeros where no entry is True."""
+    return torch.softmax(fill_illegal(logits, mask), dim=-1) * mask
+
+
+def masked_mean(values: Tensor, mask: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
+    """Mean of `values` over the True entries of `mask` (same shape) along `dim` (all axes by default); 0 where none is."""
+    # masked_fill and not a product: an absent entry may hold anything, inf and NaN included
+    kept = values.masked_fill(~mask, 0.0)
+    if dim is None:
+        return kept.sum() / mask.sum().clamp(min=1)
+    return kept.sum(dim=dim) / mask.sum(dim=dim).clamp(min=1)
+
+
+def full_view(entity_mask: Tensor, agents: int) -> Tensor:
+    """Mask `(..., A, E)` in which every present agent sees every present entity; `entity_mask (..., E)`."""
+    return entity_mask[..., :agents, None] & entity_mask[..., None, :]
+
+
+def joined(agent_mask: Tensor) -> Tensor:
+    """Where an agent becomes present: `agent_mask (B, T, A)` -> bool `(B, T, A)`, False at the first step.
+
+    A recurrent state, a strategy or a last action from before that moment belongs to nobody and must be dropped.
+    """
+    before = torch.cat([agent_mask[:, :1], agent_mask[:, :-1]], dim=1)
+    return agent_mask & ~before
