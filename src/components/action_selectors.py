@@ -1,0 +1,63 @@
+"""How a controller turns values into actions. Shape letters: B environments, A agent slots, U actions."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from components.schedules import Schedule
+from utils.masking import masked_argmax
+
+
+class ActionSelector(Protocol):
+    """Chooses one legal action per agent."""
+
+    def select(
+        self, values: Tensor, avail_mask: Tensor, *, t_env: int, explore: bool, generator: torch.Generator
+    ) -> Tensor:
+        """Return `actions (B, A)`, int64, for `values (B, A, U)` and `avail_mask (B, A, U)`."""
+
+
+def random_legal(avail_mask: Tensor, generator: torch.Generator) -> Tensor:
+    """One uniformly random legal action each; 0 where nothing is legal.
+
+    `avail_mask (..., U)` -> int64 `(...)`. One draw per row, however many actions are legal.
+    """
+    legal = avail_mask.sum(dim=-1)
+    draw = torch.rand(legal.shape, generator=generator, device=legal.device)
+    nth = torch.minimum((draw * legal).long(), (legal - 1).clamp(min=0))  # rounding could reach `legal` itself
+    # the nth legal action is the first one that has n + 1 legal actions up to and including itself
+    return (avail_mask.cumsum(dim=-1) > nth[..., None]).long().argmax(dim=-1)
+
+
+class EpsilonGreedy:
+    """The best legal action, or with probability epsilon, drawn for each agent alone, a uniformly random legal one."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        """`schedule`: t_env -> epsilon while exploring; without exploration epsilon is 0."""
+        self.schedule = schedule
+
+    def select(
+        self, values: Tensor, avail_mask: Tensor, *, t_env: int, explore: bool, generator: torch.Generator
+    ) -> Tensor:
+        """Choose actions.
+
+        Args:
+            values (B, A, U): what each action is worth to each agent.
+            avail_mask (B, A, U): bool, legal actions.
+            t_env: environment steps so far.
+            explore: False gives the best legal action always.
+            generator: on the device of `values`; two draws per agent slot in every call, whatever happens, so that
+                the random stream does not depend on what was chosen.
+
+        Returns:
+            actions (B, A), int64.
+        """
+        epsilon = self.schedule(t_env) if explore else 0.0
+        dice = torch.rand(values.shape[:-1], generator=generator, device=values.device)
+        anything = random_legal(avail_mask, generator)
+        return torch.where(dice < epsilon, anything, masked_argmax(values, avail_mask))
+
+
+#: the key `action_selector` -> class(schedule)
+REGISTRY: dict[str, type[EpsilonGreedy]] = {"epsilon_greedy": EpsilonGreedy}
