@@ -1,0 +1,119 @@
+"""The words on the command line: which YAML files, which settings.
+
+python src/main.py --config=copa --env-config=sc2_sz with env_args.train_team=3-5 lr=1e-4
+"""
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from utils.suggest import nearest
+
+#: Folder of default.yaml, algs/ and envs/.
+CONFIG_DIR = Path(__file__).resolve().parents[1] / "config"
+
+_USAGE = """\
+Train or test a team: python src/main.py [--config=ALGORITHM] [--env-config=ENVIRONMENT] [with KEY=VALUE ...]
+
+  --config NAME        settings of an algorithm, from src/config/algs
+  --env-config NAME    settings of a task, from src/config/envs
+  --print-config       print the settings that a run would have, and stop
+  --help               print this page, and stop
+
+KEY is any key of src/config/default.yaml, which says what each one does; settings of the environment are written
+env_args.KEY. VALUE is a number, true or false, a list such as [5,6] or plain text. Later wins: default.yaml, the task,
+the algorithm, the command line."""
+
+#: What YAML 1.1 and Python call true, false and nothing.
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "null": None, "none": None}
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The command line, taken apart but not yet checked against the known keys."""
+
+    algorithm: str | None = None
+    environment: str | None = None
+    #: (dotted key, text of the value) in the order given
+    settings: tuple[tuple[str, str], ...] = ()
+    help: bool = False
+    print_config: bool = False
+
+
+def parse_command_line(argv: Sequence[str]) -> CommandLine:
+    """Take apart `argv` (without the program's name). The word `with` may be left out.
+
+    Raises:
+        UserError: an unknown or incomplete option, or a word that is no KEY=VALUE.
+    """
+    names: dict[str, str] = {}
+    flags: set[str] = set()
+    settings: list[tuple[str, str]] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        option, equals, value = word.partition("=")
+        if option in ("--config", "--env-config"):
+            if not equals:
+                value = words.pop(0) if words and not words[0].startswith("-") else ""
+            if not value:
+                raise UserError(f"{option} needs a name, such as {option}=NAME; --help lists them")
+            if option in names:
+                raise UserError(f"{option} is given twice: {names[option]!r} and {value!r}")
+            names[option] = value
+        elif word in ("--help", "-h", "help"):
+            flags.add("help")
+        elif word == "--print-config":
+            flags.add("print_config")
+        elif word.startswith("-"):
+            options = ["--config", "--env-config", "--print-config", "--help"]
+            raise UserError(f"unknown option {option!r}; the nearest is {nearest(option, options)!r}")
+        elif word == "with":
+            continue
+        elif equals and option:
+            settings.append((option, value))
+        else:
+            raise UserError(f"cannot read {word!r}: settings are written KEY=VALUE, without spaces around the =")
+    return CommandLine(
+        algorithm=names.get("--config"),
+        environment=names.get("--env-config"),
+        settings=tuple(settings),
+        help="help" in flags,
+        print_config="print_config" in flags,
+    )
+
+
+def parse_value(text: str) -> Any:
+    """Return the value that `text` means: a Python literal, a word for true, false or nothing, otherwise the text."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def config_names(kind: str) -> list[str]:
+    """Names of the YAML files in config/<kind> (`algs` or `envs`)."""
+    return sorted(path.stem for path in (CONFIG_DIR / kind).glob("*.yaml"))
+
+
+def help_text() -> str:
+    """The page that --help prints: syntax, algorithms and tasks."""
+    parts = [_USAGE]
+    for title, kind in (("Algorithms", "algs"), ("Tasks", "envs")):
+        names = config_names(kind)
+        width = max(map(len, names), default=0)
+        lines = [f"  {name:<{width}}  {_first_comment(CONFIG_DIR / kind / f'{name}.yaml')}".rstrip() for name in names]
+        parts.append("\n".join([f"{title}:", *lines]))
+    return "\n\n".join(parts)
+
+
+def _first_comment(path: Path) -> str:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            return line.lstrip("# ").strip()
+    return ""

@@ -1,0 +1,201 @@
+"""The configuration of a run: read in layers, checked once, never written again.
+
+default.yaml <- config/envs/<env-config>.yaml <- config/algs/<config>.yaml <- the command line.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from utils.checkpoints import find_checkpoint
+from utils.command_line import CONFIG_DIR, CommandLine, config_names, parse_command_line, parse_value
+from utils.config_checks import check_values, convert, convert_teams, registry
+from utils.errors import UserError
+from utils.suggest import nearest
+from utils.version import ROOT
+
+_COMMAND_LINE = "command line"
+
+
+class Config(Mapping[str, Any]):
+    """The settings of one run, as `config.lr` or `config["lr"]`. Immutable.
+
+    `env_args` is the environment's own frozen dataclass, `test_teams` a tuple of names (empty: the training team),
+    `local_results_path` and `checkpoint_path` (where not empty) are absolute.
+    """
+
+    __slots__ = ("_values",)
+    _values: dict[str, Any]
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "_values", dict(values))
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("_"):  # copy and pickle look for methods before there are values
+            raise AttributeError(key)
+        try:
+            return self._values[key]
+        except KeyError:
+            raise AttributeError(f"there is no setting {key!r}") from None
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        raise AttributeError(f"the configuration is not written to after it was checked ({key})")
+
+    def __delattr__(self, key: str) -> None:
+        self.__setattr__(key, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Config({self._values!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Config, (self._values,)
+
+    def as_dict(self) -> dict[str, Any]:
+        """A new dict of plain values (lists, dicts, numbers, text), fit for YAML and JSON."""
+        return {key: _plain(value) for key, value in self._values.items()}
+
+
+def load_config(argv: Sequence[str]) -> Config:
+    """Return the checked configuration that the command line `argv` (without the program's name) asks for.
+
+    Raises:
+        UserError: a file, key or value that cannot be; the message names it, its place and what would do.
+    """
+    return build_config(parse_command_line(argv))
+
+
+def build_config(command: CommandLine) -> Config:
+    """As `load_config`, from a command line that is already taken apart."""
+    defaults = _read_yaml(CONFIG_DIR / "default.yaml")
+    values: dict[str, Any] = {**defaults, "env_args": dict(defaults["env_args"])}
+    sources = dict.fromkeys(values, "default.yaml")
+    layers = []
+    if command.environment is not None:
+        layers.append(("envs", "--env-config", command.environment))
+    if command.algorithm is not None:
+        layers.append(("algs", "--config", command.algorithm))
+    for kind, option, name in layers:
+        layer = _read_yaml(_config_file(kind, option, name))
+        if kind == "algs" and "t_max" in layer:
+            raise UserError(
+                f"t_max={layer['t_max']!r} (algs/{name}.yaml): the length of training belongs to default.yaml, "
+                "the environment's YAML or the command line, not to an algorithm"
+            )
+        for key, value in layer.items():
+            _assign(values, sources, defaults, key, value, f"{kind}/{name}.yaml")
+    for key, text in command.settings:
+        # text stays text where the default is text: a name such as 1e3 is not a number
+        keep = isinstance(defaults.get(key), str) and key != "imagine_split"
+        value = parse_value(text) if not keep or text[:1] in ("'", '"') else text
+        _assign(values, sources, defaults, key, value, _COMMAND_LINE)
+    return _finish(values, sources)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path.name}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path.parent.name}/{path.name} is no valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserError(f"{path.parent.name}/{path.name} must hold KEY: VALUE lines")
+    return content
+
+
+def _config_file(kind: str, option: str, name: str) -> Path:
+    known = config_names(kind)
+    if name not in known:
+        hint = f"the nearest is {nearest(name, known)!r}" if known else "there are none yet"
+        raise UserError(f"{option}={name}: there is no config/{kind}/{name}.yaml; {hint}; --help lists them all")
+    return CONFIG_DIR / kind / f"{name}.yaml"
+
+
+def _assign(
+    values: dict[str, Any], sources: dict[str, str], defaults: Mapping[str, Any], key: str, value: Any, source: str
+) -> None:
+    """Set `key`, which may be `env_args.<key>`, to `value` of the right type."""
+    head, _, rest = key.partition(".")
+    if head == "env_args" and rest:
+        values["env_args"][rest] = value
+        sources["env_args"] = source
+        return
+    if key not in defaults:
+        raise UserError(f"unknown key {key}={value!r} ({source}); the nearest known key is {nearest(key, defaults)!r}")
+    try:
+        if key == "test_teams":
+            value = convert_teams(value)
+        elif key == "imagine_split" and not isinstance(value, str):
+            value = convert(value, float)
+        else:
+            value = convert(value, type(defaults[key]))
+    except ValueError as error:
+        raise UserError(f"{key}={value!r} ({source}): must be {error}") from None
+    if key == "env_args":
+        value = {**values["env_args"], **value}
+    values[key] = value
+    sources[key] = source
+
+
+def _finish(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
+    check_values(values, sources)
+    values["test_teams"] = tuple(values["test_teams"])
+    values["local_results_path"] = str(ROOT / Path(values["local_results_path"]).expanduser())
+    if values["checkpoint_path"]:
+        # as typed, which is how a shell completes it, or from the repository's root, as results are written
+        path = Path(values["checkpoint_path"]).expanduser()
+        path = path.absolute() if path.exists() else ROOT / path
+        find_checkpoint(path, values["load_step"])
+        values["checkpoint_path"] = str(path)
+    elif values["load_step"]:
+        raise UserError(f"load_step={values['load_step']} needs checkpoint_path, the folder that holds the steps")
+    env = registry("envs")[values["env"]]
+    env_args = _convert_env_args(env, values["env"], values["env_args"], sources["env_args"])
+    values["env_args"] = env.resolve_args(env_args, values["test_teams"])
+    return Config(values)
+
+
+def _convert_env_args(env: Any, name: str, env_args: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Check the keys of `env_args` and give plain values the type of the environment's field; it checks the rest."""
+    kinds = typing.get_type_hints(env.Args)
+    known = [field.name for field in dataclasses.fields(env.Args)]
+    converted = {}
+    for key, value in env_args.items():
+        key = str(key)
+        if key not in known:
+            raise UserError(
+                f"unknown key env_args.{key}={value!r} ({source}) for env={name}; the nearest known key is "
+                f"'env_args.{nearest(key, known)}'"
+            )
+        kind = kinds[key]
+        try:
+            simple = kind in (bool, int, float, str) and not isinstance(value, list | tuple | dict)
+            converted[key] = convert(value, kind) if simple else value
+        except ValueError as error:
+            raise UserError(f"env_args.{key}={value!r} ({source}): must be {error}") from None
+    return converted
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, bool | int | float | str | None) else str(value)

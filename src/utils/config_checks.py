@@ -1,0 +1,189 @@
+"""What the values of the configuration may be: one table, and the few rules that look at two keys at once."""
+
+import importlib
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from utils.errors import UserError
+from utils.suggest import nearest
+
+#: Returns what the value must be ("at least 1"), or None where it is fine.
+Check = Callable[[Any], str | None]
+
+
+def at_least(low: float) -> Check:
+    return lambda value: None if value >= low else f"at least {low}"
+
+
+def above(low: float) -> Check:
+    return lambda value: None if value > low else f"above {low}"
+
+
+def within(low: float, high: float) -> Check:
+    return lambda value: None if low <= value <= high else f"from {low} to {high}"
+
+
+def one_of(*choices: str) -> Check:
+    def check(value: Any) -> str | None:
+        if value in choices:
+            return None
+        return f"one of {', '.join(choices)}; the nearest is {nearest(str(value), choices)!r}"
+
+    return check
+
+
+def registered(package: str, *more: str) -> Check:
+    """The names in `<package>.REGISTRY`, imported only when the check runs, and `more`."""
+    return lambda value: one_of(*sorted({*registry(package), *more}))(value)
+
+
+def matching(pattern: str, meaning: str) -> Check:
+    return lambda value: None if re.fullmatch(pattern, value) else meaning
+
+
+def _fraction_or_uniform(value: Any) -> str | None:
+    return None if value == "uniform" or (not isinstance(value, str) and 0 <= value <= 1) else "uniform, or from 0 to 1"
+
+
+#: Key -> what its value may be, once it has the right type. Keys that are not here take any value of their type.
+CHECKS: Mapping[str, Check] = {
+    "name": matching(r"\S+", "a word"),
+    "seed": within(0, 2**32 - 1),
+    "device": matching(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N"),
+    "threads": at_least(0),
+    "t_max": at_least(1),
+    "env": registered("envs"),
+    "runner": registered("runners"),
+    "batch_size_run": at_least(1),
+    "training_iters": at_least(1),
+    "steps_per_update": at_least(0),
+    "view": one_of("local", "full", "periodic"),
+    "view_interval": at_least(1),
+    "policy": matching(r"\S+", "the name of a scripted team"),
+    "action_selector": registered("components.action_selectors"),
+    "epsilon_start": within(0, 1),
+    "epsilon_finish": within(0, 1),
+    "epsilon_decay": one_of("linear", "exponential"),
+    "epsilon_anneal_time": at_least(0),
+    "buffer_size": at_least(1),
+    "buffer_dtype": one_of("float32", "float16"),
+    "buffer_device": one_of("cpu", "device"),
+    "sequence_length": at_least(0),
+    "batch_size": at_least(1),
+    "controller": registered("controllers"),
+    "mixer": registered("modules.mixers", "none"),
+    "attn_embed_dim": at_least(1),
+    "attn_heads": at_least(1),
+    "rnn_hidden_dim": at_least(1),
+    "hypernet_embed": at_least(1),
+    "mixing_embed_dim": at_least(1),
+    "learner": registered("learners"),
+    "gamma": within(0, 1),
+    "lr": above(0),
+    "optim_alpha": within(0, 1),
+    "optim_eps": above(0),
+    "grad_norm_clip": above(0),
+    "target_update_interval": at_least(1),
+    "target_update_unit": one_of("episodes", "updates"),
+    "imagine_lambda": within(0, 1),
+    "imagine_split": _fraction_or_uniform,
+    "broadcast_interval": at_least(1),
+    "strategy_dim": at_least(1),
+    "coach_embed_dim": at_least(1),
+    "beta": at_least(0),
+    "lambda_variational": at_least(0),
+    "lambda_entropy": at_least(0),
+    "test_interval": at_least(1),
+    "test_nepisode": at_least(1),
+    "test_batch_size": at_least(1),
+    "log_interval": at_least(1),
+    "local_results_path": matching(r".+", "a folder"),
+    "save_model_interval": at_least(1),
+    "load_step": at_least(0),
+}
+
+
+def check_values(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """Check every value by the table and by the rules across keys.
+
+    Args:
+        values: key -> value of the right type.
+        sources: key -> where the value comes from, for the message.
+
+    Raises:
+        UserError: the first value that is impossible.
+    """
+    for key, check in CHECKS.items():
+        wanted = check(values[key])
+        if wanted is not None:
+            raise UserError(f"{key}={values[key]!r} ({sources[key]}): must be {wanted}")
+    for width in ("attn_embed_dim", "hypernet_embed", "coach_embed_dim"):
+        if values[width] % values["attn_heads"]:
+            raise UserError(f"{width}={values[width]} must be a multiple of attn_heads={values['attn_heads']}")
+    if values["batch_size"] > values["buffer_size"]:
+        raise UserError(
+            f"batch_size={values['batch_size']} is more than buffer_size={values['buffer_size']}: "
+            "nothing would be learned"
+        )
+    if values["epsilon_decay"] == "exponential" and values["epsilon_finish"] == 0:
+        raise UserError("epsilon_finish=0 is never reached with epsilon_decay=exponential; use a small number")
+    if values["evaluate"] and not values["checkpoint_path"] and values["controller"] != "scripted":
+        raise UserError("evaluate=True tests a checkpoint (checkpoint_path=...) or a scripted team (--config=scripted)")
+
+
+def convert(value: Any, kind: type) -> Any:
+    """Return `value` as `kind`, where nothing is lost by it.
+
+    Whole numbers may be written as floats (1e6), floats as whole numbers or as text that YAML 1.1 does not take for a
+    number (1e-4); bool is never a number.
+
+    Raises:
+        ValueError: with a message that says what was expected.
+    """
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        raise ValueError("true or false")
+    if kind is int or kind is float:
+        number = value
+        if isinstance(value, str):
+            try:
+                number = float(value)
+            except ValueError:
+                number = None
+        if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
+            if kind is float:
+                return float(number)
+            if number == int(number):
+                return int(number)
+        raise ValueError("a whole number" if kind is int else "a finite number")
+    if kind is str and not isinstance(value, str):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        raise ValueError("text")
+    if not isinstance(value, kind):
+        raise ValueError("a mapping" if kind is dict else kind.__name__)
+    return value
+
+
+def convert_teams(value: Any) -> tuple[str, ...]:
+    """Return the names of the teams in `test_teams`: a list, one team, or text such as "3-5,8" or "[5,6,varying]".
+
+    Raises:
+        ValueError: with a message that says what was expected.
+    """
+    if isinstance(value, str):
+        value = [part.strip().strip("'\"") for part in value.strip().removeprefix("[").removesuffix("]").split(",")]
+        value = [] if value == [""] else value
+    elif isinstance(value, int) and not isinstance(value, bool):
+        value = [value]
+    if isinstance(value, list | tuple) and all(type(team) in (int, str) and str(team).strip() for team in value):
+        return tuple(str(team).strip() for team in value)
+    raise ValueError("a list of teams, such as 3-5,8")
+
+
+def registry(package: str) -> Mapping[str, Any]:
+    """The `REGISTRY` of `package`."""
+    return importlib.import_module(package).REGISTRY

@@ -1,0 +1,156 @@
+"""What a run tells: metrics for the record, a progress bar or plain lines for whoever watches."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+METRICS_FILE = "metrics.jsonl"
+#: The bar is drawn anew at most every so many seconds.
+_REDRAW = 0.1
+
+
+class Console:
+    """One progress bar on a terminal; elsewhere a plain line every `log_interval` steps, without control characters."""
+
+    def __init__(
+        self, log_interval: int, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream: TextIO | None = sys.stdout if stream is None else stream
+        self._log_interval = log_interval
+        self._clock = clock
+        self._terminal = self._stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+        self._bar = ""
+        self._drawn_at = -_REDRAW
+        self._next_line: int | None = None
+        self._start: tuple[int, float] | None = None
+
+    def progress(self, t_env: int, t_max: int, score: str) -> None:
+        """Show how far training is: `t_env` of `t_max` steps; `score` is the last test's, "" for none yet."""
+        now = self._clock()
+        if self._start is None:
+            self._start = (t_env, now)
+            self._next_line = t_env
+        if self._terminal:
+            if now - self._drawn_at >= _REDRAW or t_env >= t_max:
+                self._drawn_at = now
+                self._draw(self._format_bar(t_env, t_max, score, now))
+        elif self._next_line is not None and (t_env >= self._next_line or t_env >= t_max):
+            # None after the last line: a caller may report the end twice
+            self._next_line = (t_env // self._log_interval + 1) * self._log_interval if t_env < t_max else None
+            self._write(self._describe(t_env, t_max, score, now) + "\n")
+
+    def line(self, text: str) -> None:
+        """Print one line; the bar stays below it."""
+        text = " ".join(text.splitlines())
+        self._write(self._erase() + text + "\n" + self._bar)
+
+    def close(self) -> None:
+        """Leave the cursor on a line of its own."""
+        if self._bar:
+            self._write("\n")
+            self._bar = ""
+
+    def _describe(self, t_env: int, t_max: int, score: str, now: float) -> str:
+        assert self._start is not None
+        steps, seconds = t_env - self._start[0], now - self._start[1]
+        rate = steps / seconds if steps > 0 and seconds > 0 else 0.0
+        left = _duration((t_max - t_env) / rate) if rate else "?"
+        return f"{t_env:,}/{t_max:,} steps, {rate:,.0f}/s, {left} left" + (f", {score}" if score else "")
+
+    def _format_bar(self, t_env: int, t_max: int, score: str, now: float) -> str:
+        text = self._describe(t_env, t_max, score, now)
+        columns = shutil.get_terminal_size().columns - 1  # a full last column would make some terminals wrap
+        cells = min(columns - len(text) - 3, 40)
+        if cells < 5:
+            return text[:columns]
+        done = round(cells * min(t_env / t_max, 1.0))
+        return f"[{'#' * done}{'.' * (cells - done)}] {text}"
+
+    def _draw(self, bar: str) -> None:
+        erase = self._erase()
+        self._bar = bar
+        self._write(erase + bar)
+
+    def _erase(self) -> str:
+        return "\r" + " " * len(self._bar) + "\r" if self._bar else ""
+
+    def _write(self, text: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody reads any more (a closed pipe or terminal): training goes on
+            self._stream = None
+
+
+class Recorder:
+    """Where a run leaves its metrics, facts and remarks.
+
+    Every metric is a line of `<run_dir>/metrics.jsonl`, on disk at once: {"name", "step", "value", "time"}, time in
+    seconds since 1970. NaN and infinity are written as they are (`NaN`, which Python's json reads).
+
+    Args:
+        run_dir: the run's folder, which exists.
+        run_id: the run's name in `<local_results_path>/sacred` and `<local_results_path>/models`.
+        console: where progress and remarks are shown.
+        on_scalar: also called with (name, value, step) of every metric.
+        on_facts: also called with every set of facts.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        run_id: str,
+        console: Console,
+        on_scalar: Callable[[str, float, int], None] | None = None,
+        on_facts: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.run_dir = run_dir
+        self.run_id = run_id
+        self._console = console
+        self._on_scalar = on_scalar
+        self._on_facts = on_facts
+        self._metrics = (run_dir / METRICS_FILE).open("a", encoding="utf-8", buffering=1)
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """Record one figure; anything with a float value will do (a 0-dim tensor, a NumPy number)."""
+        value = float(value)
+        entry = {"name": name, "step": int(step), "value": value, "time": round(time.time(), 3)}
+        self._metrics.write(json.dumps(entry) + "\n")
+        if self._on_scalar is not None:
+            self._on_scalar(name, value, int(step))
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Record several figures of one step."""
+        for name, value in values.items():
+            self.scalar(name, value, step)
+
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        """Keep what is true of the whole run (device, versions, sizes) with its record; values must suit JSON."""
+        if self._on_facts is not None:
+            self._on_facts(dict(facts))
+
+    def note(self, text: str) -> None:
+        """Tell something in one line."""
+        self._console.line(text)
+
+    def progress(self, t_env: int, t_max: int, score: str = "") -> None:
+        """Show how far training is; call it as often as you like."""
+        self._console.progress(t_env, t_max, score)
+
+    def close(self) -> None:
+        """Close the metrics and end the progress bar; idempotent."""
+        self._console.close()
+        self._metrics.close()
+
+
+def _duration(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
