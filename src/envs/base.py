@@ -5,13 +5,16 @@ slots (agents first), D entity features, P private features, U actions.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from utils.seeding import make_generator
+
+
+Env = TypeVar("Env", bound="EntityEnv")
 
 
 class TimeStep(NamedTuple):
@@ -152,7 +155,7 @@ class EntityEnv(ABC):
     def close(self) -> None:
         """Give back processes, games and windows; idempotent."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self: Env) -> Env:
         return self
 
     def __exit__(self, *exc: object) -> None:

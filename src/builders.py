@@ -1,0 +1,158 @@
+"""From the checked configuration to the parts of an experiment: the only place, beside `run.py`, that reads settings."""
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+import envs
+import learners
+import runners
+from components import action_selectors, schedules
+from components.replay import ReplayBuffer
+from controllers.base import Controller
+from controllers.coach import CoachController
+from controllers.entity import EntityController, View
+from controllers.scripted import ScriptedController
+from envs.base import EntityEnv, EnvSpec
+from learners.base import BellmanLearner
+from learners.copa import CopaLearner
+from learners.refil import RefilLearner
+from modules import mixers
+from modules.agents.entity_agent import AgentSizes, EntityAgent
+from modules.coach import Coach, CoachSizes
+from modules.mixers.base import Mixer, MixerSizes
+from utils.config import Config
+from utils.errors import UserError
+from utils.seeding import derive_seed
+
+#: The root of all test episodes. It does not depend on the run's seed: every run is tested on the same episodes.
+TEST_ROOT = 0
+
+
+def test_seed(team: str) -> int:
+    """Seed of the test episodes of `team`."""
+    return derive_seed(TEST_ROOT, "test", team)
+
+
+def check(config: Config) -> None:
+    """Refuse combinations of settings that no part can see on its own.
+
+    Raises:
+        UserError: names the setting and what would do.
+    """
+    build_device(config)
+    if config.controller == "scripted":
+        policies = envs.REGISTRY[config.env].SCRIPTED
+        if config.policy not in policies:
+            raise UserError(f"policy={config.policy!r}: env={config.env} has {', '.join(sorted(policies))}")
+        if not config.evaluate:
+            raise UserError("controller=scripted learns nothing: add evaluate=True, or choose another --config")
+        return
+    if config.evaluate and not config.checkpoint_path:
+        raise UserError("evaluate=True needs checkpoint_path=FOLDER, the checkpoint to test")
+    if config.learner == "copa" and config.controller != "coach":
+        raise UserError(f"learner=copa needs controller=coach, got controller={config.controller}")
+    if config.learner == "refil" and config.controller == "coach":
+        raise UserError("learner=refil needs controller=entity: imagined views have no coach")
+    if config.learner == "refil" and config.mixer == "none":
+        raise UserError("learner=refil mixes imagined values: mixer=none does not go with it; use flex_qmix, linear or vdn")
+    for kind, interval in (("coach", "broadcast_interval"), ("periodic", "view_interval")):
+        if kind in (config.controller, config.view) and config.sequence_length % config[interval]:
+            raise UserError(
+                f"sequence_length={config.sequence_length} must be a multiple of {interval}={config[interval]}, "
+                "so that every piece begins where the interval does"
+            )
+
+
+def build_device(config: Config) -> torch.device:
+    """The device of networks and replay samples."""
+    name = config.device
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device={name}: torch sees {torch.cuda.device_count()} CUDA devices; use device=auto or cpu")
+    return device
+
+
+def build_env(config: Config, num_envs: int, seed: int) -> EntityEnv:
+    """`num_envs` environments on the configured host; those in worker processes stay on the CPU."""
+    device = build_device(config) if config.runner == "vector" else "cpu"
+    return runners.REGISTRY[config.runner](envs.REGISTRY[config.env], config.env_args, num_envs, seed, device)
+
+
+def build_controller(config: Config, spec: EnvSpec) -> Controller:
+    """The controller, its networks freshly initialised from the run's seed."""
+    if config.controller == "scripted":
+        return ScriptedController(envs.REGISTRY[config.env].SCRIPTED[config.policy](spec))
+    torch.manual_seed(derive_seed(config.seed, "networks"))
+    coached = config.controller == "coach"
+    agent = EntityAgent(
+        AgentSizes(
+            inputs=spec.features + spec.actions,
+            private=spec.private,
+            actions=spec.actions,
+            embed=config.attn_embed_dim,
+            heads=config.attn_heads,
+            hidden=config.rnn_hidden_dim,
+            strategy=config.strategy_dim if coached else 0,
+        )
+    )
+    decay = schedules.REGISTRY[config.epsilon_decay]
+    schedule = decay(config.epsilon_start, config.epsilon_finish, config.epsilon_anneal_time or config.t_max)
+    selector = action_selectors.REGISTRY[config.action_selector](schedule)
+    view = View(config.view, config.view_interval)
+    controller: EntityController
+    if coached:
+        coach = Coach(coach_sizes(config, spec))
+        controller = CoachController(
+            agent, coach, selector, view, spec, interval=config.broadcast_interval, beta=config.beta
+        )
+    else:
+        controller = EntityController(agent, selector, view, spec)
+    return controller.to(build_device(config))
+
+
+def coach_sizes(config: Config, spec: EnvSpec) -> CoachSizes:
+    """Widths of the coach and of its posterior."""
+    inputs = spec.features + spec.actions + spec.private
+    return CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, config.strategy_dim)
+
+
+def build_mixer(config: Config, spec: EnvSpec) -> Mixer | None:
+    """The mixer, or None for independent learning."""
+    mixer_class = mixers.REGISTRY[config.mixer]
+    if mixer_class is None:
+        return None
+    sizes = MixerSizes(
+        inputs=spec.features + spec.actions + spec.private,
+        heads=config.attn_heads,
+        hypernet=config.hypernet_embed,
+        embed=config.mixing_embed_dim,
+        encoding=config.coach_embed_dim if config.controller == "coach" else 0,
+    )
+    return mixer_class(sizes).to(build_device(config))
+
+
+def build_learner(config: Config, controller: EntityController, spec: EnvSpec) -> BellmanLearner:
+    """The learner of `controller`, with its mixer."""
+    learner_class = learners.REGISTRY[config.learner]
+    settings: dict[str, Any] = {f.name: config[f.name] for f in fields(learner_class.Config)}
+    if issubclass(learner_class, RefilLearner):
+        split = config.imagine_split
+        settings["imagine_split"] = None if split == "uniform" else float(split)
+    extra = {"sizes": coach_sizes(config, spec)} if issubclass(learner_class, CopaLearner) else {}
+    seed = derive_seed(config.seed, "learner")
+    learner = learner_class(controller, build_mixer(config, spec), learner_class.Config(**settings), seed, **extra)
+    if config.compile:
+        learner.compile()
+    return learner
+
+
+def build_replay(config: Config, spec: EnvSpec) -> ReplayBuffer:
+    """An empty replay."""
+    device = build_device(config) if config.buffer_device == "device" else config.buffer_device
+    return ReplayBuffer(
+        spec, config.buffer_size, config.sequence_length, getattr(torch, config.buffer_dtype), device
+    )

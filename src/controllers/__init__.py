@@ -1,0 +1,12 @@
+"""Controllers: which network acts on what information."""
+
+from controllers.base import Controller
+from controllers.coach import CoachController
+from controllers.entity import EntityController
+from controllers.scripted import ScriptedController
+
+REGISTRY: dict[str, type[Controller]] = {
+    "entity": EntityController,
+    "coach": CoachController,
+    "scripted": ScriptedController,
+}

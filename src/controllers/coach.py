@@ -1,0 +1,85 @@
+"""COPA: players with local views, and a coach that sees everything and sends each of them a strategy now and then."""
+
+import torch
+from torch import Tensor
+
+from components.action_selectors import EpsilonGreedy
+from controllers.base import ControllerState
+from controllers.entity import Advice, Broadcast, EntityController, Prepared, Unroll, View
+from envs.base import EnvSpec, TimeStep
+from modules.agents.entity_agent import EntityAgent
+from modules.coach import Coach
+from modules.layers.inputs import entity_inputs
+from utils.masking import full_view
+
+
+class CoachController(EntityController):
+    """Strategies are sent at steps 0, T, 2T, ... and to an agent that joins in between (COPA, section 3).
+
+    With `beta > 0`, in tests, an agent keeps its old strategy when the new one is no further away than `beta`.
+    (The printed equation 5 has its two cases the wrong way round: read literally, only unchanged strategies are sent.)
+    """
+
+    def __init__(
+        self,
+        agent: EntityAgent,
+        coach: Coach,
+        selector: EpsilonGreedy,
+        view: View,
+        spec: EnvSpec,
+        *,
+        interval: int,
+        beta: float = 0.0,
+    ) -> None:
+        super().__init__(agent, selector, view, spec)
+        self.coach, self.interval, self.beta = coach, interval, beta
+
+    def initial_state(self, num_envs: int) -> ControllerState:
+        strategy = torch.zeros(num_envs, self.spec.agents, self.agent.sizes.strategy, device=self.device)
+        return {**super().initial_state(num_envs), "strategy": strategy}
+
+    def _advise(
+        self, timestep: TimeStep, last_actions: Tensor, state: ControllerState, explore: bool, generator: torch.Generator
+    ) -> tuple[Tensor, Advice]:
+        agent_mask = timestep.agent_mask
+        fresh = agent_mask & ~state["present"]  # everyone at step 0, later whoever joins
+        regular = agent_mask & (state["step"] % self.interval == 0).unsqueeze(-1)
+        old = state["strategy"]
+        if not bool((fresh | regular).any()):
+            return old, Advice({"strategy": old}, torch.zeros_like(fresh))
+        inputs = entity_inputs(timestep.entities, last_actions, self.spec.actions, timestep.private)
+        encoding = self.coach.encode(inputs, full_view(timestep.entity_mask, self.spec.agents))
+        gaussian = self.coach.strategies(encoding)
+        new = gaussian.sample(generator) if explore else gaussian.mean
+        if not explore:
+            regular = regular & ((new - old).norm(dim=-1) > self.beta)
+        sent = fresh | regular
+        strategy = torch.where(sent.unsqueeze(-1), new, old)
+        return strategy, Advice({"strategy": strategy}, sent)
+
+    def unroll(
+        self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None
+    ) -> Unroll:
+        """As `EntityController.unroll`; the batch's sequences begin at broadcast times (episode starts, or pieces
+        whose length is a multiple of the interval).
+        """
+        states = self._memories(data, extra_masks)
+        broadcast = self._broadcast(data, generator)
+        agent_mask = data.batch.agent_mask
+        return Unroll(tuple(self.agent.values(s, agent_mask, broadcast.strategy) for s in states), broadcast)
+
+    def _broadcast(self, data: Prepared, generator: torch.Generator | None) -> Broadcast:
+        """The coach's words over whole sequences: between two broadcasts the earlier strategy stays in force."""
+        agent_mask = data.batch.agent_mask
+        batch, steps, agents = agent_mask.shape
+        full = full_view(data.batch.entity_mask, agents)
+        encoding = self.coach.encode(data.state_inputs.flatten(0, 1), full.flatten(0, 1)).view(
+            batch, steps, agents, -1
+        )
+        gaussian = self.coach.strategies(encoding)
+        step = torch.arange(steps, device=agent_mask.device).view(1, steps, 1)
+        sent = agent_mask & ((step % self.interval == 0) | data.joined)
+        last_sent = torch.where(sent, step, 0).cummax(dim=1).values
+        drawn = gaussian.sample(generator)
+        strategy = drawn.gather(1, last_sent.unsqueeze(-1).expand_as(drawn))
+        return Broadcast(encoding, strategy, sent, gaussian.mean, gaussian.log_variance)

@@ -1,0 +1,212 @@
+"""The one Bellman learner: replayed episodes -> individual values -> mixer -> TD loss -> optimiser -> targets.
+
+An algorithm is the hooks that it overrides: `groups` (further views of the same entities) and `objective` (what is
+minimised).
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from components.episodes import EpisodeBatch
+from controllers.entity import EntityController, Prepared, Unroll
+from modules.mixers.base import Imagined, Mixed, Mixer, MixerInputs
+from utils.masking import masked_argmax, masked_max, masked_mean
+from utils.seeding import make_generator
+
+#: name -> detached scalar
+Metrics = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class BellmanConfig:
+    """Settings that every value learner has; the comments stand in config/default.yaml."""
+
+    gamma: float = 0.99
+    lr: float = 5e-4
+    optim_alpha: float = 0.99
+    optim_eps: float = 1e-5
+    grad_norm_clip: float = 10.0
+    double_q: bool = True
+    target_update_interval: int = 200
+    target_update_unit: str = "episodes"
+    amp: bool = False
+
+
+class BellmanLearner:
+    """Double Q-learning on a mixed team value (QMIX's scheme with entity networks).
+
+    Padded steps have weight 0 and are never bootstrapped from; a terminated step does not bootstrap, a truncated one
+    does; the legal-action mask applies to the arg max of the online network and to the target network's maximum.
+    """
+
+    #: frozen dataclass of the learner's settings; its fields are keys of config/default.yaml
+    Config: ClassVar[type[BellmanConfig]] = BellmanConfig
+
+    def __init__(self, controller: EntityController, mixer: Mixer | None, config: BellmanConfig, seed: int) -> None:
+        self.controller, self.mixer, self.config = controller, mixer, config
+        self.target_controller, self.target_mixer = copy.deepcopy(controller), copy.deepcopy(mixer)
+        self.generator = make_generator(seed, controller.device)
+        self.updates = 0
+        self.last_target_update = 0
+        self.parameters = [p for module in self.modules().values() for p in module.parameters()]
+        self.optimiser = torch.optim.RMSprop(
+            self.parameters, lr=config.lr, alpha=config.optim_alpha, eps=config.optim_eps
+        )
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The networks that are trained, by name."""
+        trained: dict[str, nn.Module] = {"controller": self.controller}
+        if self.mixer is not None:
+            trained["mixer"] = self.mixer
+        return trained
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Trained parameters of each network, and their total."""
+        counts = {name: sum(p.numel() for p in module.parameters()) for name, module in self.modules().items()}
+        return {**counts, "total": sum(counts.values())}
+
+    def compile(self) -> None:
+        """Compile the networks' non-recurrent parts (torch.compile). Online and target networks each get their own:
+        a compiled method is bound to the network that it was taken from.
+        """
+        for controller in (self.controller, self.target_controller):
+            controller.agent.perceive = torch.compile(controller.agent.perceive, dynamic=True)  # type: ignore[method-assign]
+        for mixer in (self.mixer, self.target_mixer):
+            if mixer is not None:
+                mixer.mix = torch.compile(mixer.mix, dynamic=True)  # type: ignore[method-assign]
+
+    # --- one update -----------------------------------------------------------------------------------------------
+
+    def train(self, batch: EpisodeBatch, episodes: int) -> Metrics:
+        """Make one update and return its figures.
+
+        Args:
+            batch: from the replay, on the learner's device.
+            episodes: collected so far, for the target network's clock.
+        """
+        device_type = self.controller.device.type
+        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.config.amp):
+            loss, metrics = self.loss(batch)
+        self.optimiser.zero_grad()
+        loss.backward()
+        grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_norm_clip)
+        self.optimiser.step()
+        self.updates += 1
+        self._update_targets(episodes if self.config.target_update_unit == "episodes" else self.updates)
+        return {"loss": loss.detach(), "grad_norm": grad_norm.detach(), **metrics}
+
+    def loss(self, batch: EpisodeBatch) -> tuple[Tensor, Metrics]:
+        """The scalar that an update minimises, with gradients, and figures to log."""
+        data = self.controller.prepare(batch)
+        groups = self.groups(data)
+        extra_masks = tuple(data.view_mask & group for group in groups)
+        online = self.controller.unroll(data, extra_masks, self.generator)
+        with torch.no_grad():
+            targets = self.targets(data, online)
+        return self.objective(data, online, targets, groups)
+
+    def groups(self, data: Prepared) -> tuple[Tensor, ...]:
+        """Hook: masks, broadcastable to (B, T+1, A, E), of further views to unroll the agents under."""
+        return ()
+
+    def targets(self, data: Prepared, online: Unroll) -> Tensor:
+        """`r + gamma * (not terminated) * Q'_tot(next)`: (B, T), or (B, T, A) without a mixer."""
+        batch = data.batch
+        target = self.target_controller.unroll(data, generator=self.generator)
+        avail_mask, agent_mask = batch.avail_mask[:, 1:], batch.agent_mask[:, 1:]
+        values = target.q[0][:, 1:]
+        if self.config.double_q:
+            best = masked_argmax(online.q[0][:, 1:], avail_mask)
+            next_q = values.gather(-1, best.unsqueeze(-1)).squeeze(-1)
+        else:
+            next_q = masked_max(values, avail_mask)
+        next_q = next_q.masked_fill(~agent_mask, 0.0)
+        reward, alive = batch.reward, (~batch.terminated).to(batch.reward.dtype)
+        if self.target_mixer is None:
+            return reward.unsqueeze(-1) + self.config.gamma * alive.unsqueeze(-1) * next_q.float()
+        mixed: Mixed = self.target_mixer(next_q, self.mixer_inputs(data, target).steps(1, None))
+        return reward + self.config.gamma * alive * mixed.q_tot.float()
+
+    def objective(
+        self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Metrics]:
+        """Hook: what is minimised; here the mean squared TD error."""
+        chosen = self.chosen(data, online.q[0])
+        mixed = self.mix(data, online, chosen)
+        return self.td_loss(data, mixed.q_tot, targets), self.figures(data, chosen, mixed.q_tot, targets)
+
+    # --- parts for hooks ------------------------------------------------------------------------------------------
+
+    def mixer_inputs(self, data: Prepared, unrolled: Unroll) -> MixerInputs:
+        """The state at all T + 1 steps, as mixers read it."""
+        encoding = None if unrolled.broadcast is None else unrolled.broadcast.encoding
+        return MixerInputs(data.state_inputs, data.batch.entity_mask, encoding)
+
+    def chosen(self, data: Prepared, q: Tensor) -> Tensor:
+        """Values of the actions taken: `q (B, T+1, A, U)` -> (B, T, A)."""
+        return q[:, :-1].gather(-1, data.batch.actions.unsqueeze(-1)).squeeze(-1)
+
+    def mix(self, data: Prepared, online: Unroll, chosen: Tensor, imagined: Imagined | None = None) -> Mixed:
+        """Team values (B, T) of the taken actions; without a mixer the individual values (B, T, A) themselves."""
+        if self.mixer is None:
+            return Mixed(chosen, None)
+        mixed: Mixed = self.mixer(chosen, self.mixer_inputs(data, online).steps(None, -1), imagined)
+        return mixed
+
+    def weight_mask(self, data: Prepared, like: Tensor) -> Tensor:
+        """Which TD errors count: filled steps, and without a mixer also present agents only."""
+        filled = data.batch.filled_mask
+        return filled if like.dim() == 2 else filled.unsqueeze(-1) & data.batch.agent_mask[:, :-1]
+
+    def td_loss(self, data: Prepared, q: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error over what counts."""
+        return masked_mean((q.float() - targets) ** 2, self.weight_mask(data, targets))
+
+    def figures(self, data: Prepared, chosen: Tensor, q: Tensor, targets: Tensor) -> Metrics:
+        """What is worth logging of an update."""
+        with torch.no_grad():
+            counts = self.weight_mask(data, targets)
+            agents = data.batch.filled_mask.unsqueeze(-1) & data.batch.agent_mask[:, :-1]
+            return {
+                "td_error_abs": masked_mean((q.float() - targets).abs(), counts),
+                "target_mean": masked_mean(targets, counts),
+                "q_taken_mean": masked_mean(chosen.float(), agents),
+            }
+
+    # --- targets and checkpoints ----------------------------------------------------------------------------------
+
+    def _update_targets(self, clock: int) -> None:
+        if clock - self.last_target_update < self.config.target_update_interval:
+            return
+        self.last_target_update = clock
+        self.target_controller.load_state_dict(self.controller.state_dict())
+        if self.target_mixer is not None and self.mixer is not None:
+            self.target_mixer.load_state_dict(self.mixer.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on."""
+        state: dict[str, Any] = {name: module.state_dict() for name, module in self.modules().items()}
+        state["target_controller"] = self.target_controller.state_dict()
+        if self.target_mixer is not None:
+            state["target_mixer"] = self.target_mixer.state_dict()
+        state["optimiser"] = self.optimiser.state_dict()
+        state["generator"] = self.generator.get_state()
+        state["counters"] = {"updates": self.updates, "last_target_update": self.last_target_update}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up training where `state_dict` left it."""
+        for name, module in self.modules().items():
+            module.load_state_dict(state[name])
+        self.target_controller.load_state_dict(state["target_controller"])
+        if self.target_mixer is not None:
+            self.target_mixer.load_state_dict(state["target_mixer"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+        self.updates = state["counters"]["updates"]
+        self.last_target_update = state["counters"]["last_target_update"]

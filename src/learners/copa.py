@@ -1,0 +1,102 @@
+"""COPA: the TD loss trains coach and players together; a variational term ties strategies to what agents then do."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from controllers.coach import CoachController
+from controllers.entity import Broadcast, Prepared, Unroll
+from learners.base import BellmanConfig, BellmanLearner, Metrics
+from modules.coach import CoachSizes, Gaussian, Posterior
+from modules.mixers.base import Mixer
+from utils.masking import full_view, masked_mean
+
+#: bounds that the authors' code puts on a step's log-density per coordinate, and on the entropy per coordinate
+LOG_DENSITY_BOUNDS = (-1000.0, 0.0)
+ENTROPY_BOUNDS = (0.0, 10.0)
+
+
+@dataclass(frozen=True)
+class CopaConfig(BellmanConfig):
+    """Adds the variational term (COPA, equation 4)."""
+
+    #: lambda 1: weight of the log-density; 0 together with lambda 2 leaves the whole term out
+    lambda_variational: float = 0.0
+    #: lambda 2: weight of the strategies' entropy
+    lambda_entropy: float = 0.0
+
+
+class CopaLearner(BellmanLearner):
+    """Adds `-lambda1 E[log q(z | what follows)] - lambda2 H(z | s)` to the TD loss."""
+
+    Config = CopaConfig
+    config: CopaConfig
+    controller: CoachController
+
+    def __init__(
+        self, controller: CoachController, mixer: Mixer | None, config: CopaConfig, seed: int, sizes: CoachSizes
+    ) -> None:
+        self.posterior: Posterior | None = None
+        if config.lambda_variational > 0:
+            self.posterior = Posterior(sizes, controller.spec.actions).to(controller.device)
+        super().__init__(controller, mixer, config, seed)
+
+    def modules(self) -> dict[str, nn.Module]:
+        trained = super().modules()
+        if self.posterior is not None:
+            trained["posterior"] = self.posterior
+        return trained
+
+    def objective(
+        self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Metrics]:
+        loss, figures = super().objective(data, online, targets, groups)
+        assert online.broadcast is not None
+        figures["td_loss"] = loss.detach()
+        entropy = self.entropy(data, online.broadcast)
+        figures["strategy_entropy"] = entropy.detach()
+        loss = loss - self.config.lambda_entropy * entropy
+        if self.posterior is not None:
+            log_density = self.log_density(data, online.broadcast)
+            figures["strategy_log_density"] = log_density.detach()
+            loss = loss - self.config.lambda_variational * log_density
+        return loss, figures
+
+    def entropy(self, data: Prepared, broadcast: Broadcast) -> Tensor:
+        """Mean entropy per coordinate over the strategies sent at filled steps."""
+        counts = broadcast.sent[:, :-1] & data.batch.filled_mask.unsqueeze(-1)
+        entropy = Gaussian(broadcast.mean, broadcast.log_variance).entropy()[:, :-1].clamp(*ENTROPY_BOUNDS)
+        return masked_mean(entropy.mean(dim=-1), counts)
+
+    def log_density(self, data: Prepared, broadcast: Broadcast) -> Tensor:
+        """`log q(z | the T - 1 (observation, action) pairs that follow)`, mean over the strategies sent.
+
+        A product of per-step Gaussians: per-step log-densities are summed over the first T - 1 steps of an interval
+        and over coordinates. At a broadcast step the posterior looks at everything, at others at the agent's view.
+        """
+        batch, interval = data.batch, self.controller.interval
+        assert self.posterior is not None
+        steps = batch.filled_mask.shape[1]
+        step = torch.arange(steps, device=batch.reward.device).view(1, steps, 1)
+        within = step % interval < interval - 1
+        counts = batch.filled_mask.unsqueeze(-1) & batch.agent_mask[:, :-1] & within
+        if not bool(counts.any()):
+            return broadcast.mean.sum() * 0.0
+        full = full_view(batch.entity_mask[:, :-1], batch.agents)
+        masks = torch.where((step % interval == 0).unsqueeze(-1), full, data.view_mask[:, :-1])
+        inputs = self._with_actions(data)
+        judged = self.posterior(inputs.flatten(0, 1), masks.flatten(0, 1))
+        shape = broadcast.strategy[:, :-1].shape
+        gaussian = Gaussian(judged.mean.view(shape), judged.log_variance.view(shape))
+        log_density = gaussian.log_density(broadcast.strategy[:, :-1]).clamp(*LOG_DENSITY_BOUNDS).sum(dim=-1)
+        sent = (broadcast.sent[:, :-1] & counts).sum().clamp(min=1)
+        return log_density.masked_fill(~counts, 0.0).sum() / sent
+
+    def _with_actions(self, data: Prepared) -> Tensor:
+        """The state inputs of the T played steps with the chosen action on each agent's row: (B, T, E, .. + U)."""
+        taken = F.one_hot(data.batch.actions, self.controller.spec.actions).to(data.state_inputs.dtype)
+        inputs = data.state_inputs[:, :-1]
+        others = inputs.shape[2] - taken.shape[2]
+        return torch.cat([inputs, F.pad(taken, (0, 0, 0, others))], dim=-1)

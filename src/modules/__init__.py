@@ -1,0 +1,1 @@
+"""Networks only: they know tensors and masks, not environments, batches or losses."""

@@ -1,0 +1,104 @@
+"""The attention agent of A-QMIX, REFIL and COPA's players."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modules.layers.attention import EntityAttention
+from modules.layers.recurrence import ResettingGRU
+
+
+@dataclass(frozen=True)
+class AgentSizes:
+    """Widths of an entity agent."""
+
+    #: D + U: an entity's features and, on agent rows, its last action
+    inputs: int
+    #: P: what the agent alone knows of itself
+    private: int
+    #: U
+    actions: int
+    #: width of embedding and attention
+    embed: int
+    #: N
+    heads: int
+    #: H
+    hidden: int
+    #: Z: width of a strategy that the values depend on; 0 for none
+    strategy: int = 0
+
+
+class EntityAgent(nn.Module):
+    """Entities -> linear, ReLU -> attention over what is seen -> linear, ReLU -> GRU -> values.
+
+    With a strategy (COPA, section 3.2) the values come from a two-layer head over (state, strategy).
+    """
+
+    def __init__(self, sizes: AgentSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.embed = nn.Linear(sizes.inputs, sizes.embed)
+        self.attention = EntityAttention(sizes.embed, sizes.embed, sizes.embed, sizes.heads, query_extra=sizes.private)
+        # private features pass beside the attention as well: as part of a query they only choose what is looked at
+        self.merge = nn.Linear(sizes.embed + sizes.private, sizes.hidden)
+        self.memory = ResettingGRU(sizes.hidden, sizes.hidden)
+        self.head: nn.Module = nn.Linear(sizes.hidden, sizes.actions)
+        if sizes.strategy:
+            self.head = nn.Sequential(
+                nn.Linear(sizes.hidden + sizes.strategy, sizes.hidden),
+                nn.ReLU(),
+                nn.Linear(sizes.hidden, sizes.actions),
+            )
+
+    def perceive(self, inputs: Tensor, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
+        """What the agents see, without memory: all steps at once, once per mask.
+
+        Args:
+            inputs (M, E, D + U): from `entity_inputs`.
+            private (M, A, P): private features.
+            masks: K bool masks (M, A, E).
+
+        Returns:
+            (K, M, A, H)
+        """
+        seen = self.attention(F.relu(self.embed(inputs)), masks, private)
+        if private.shape[-1] > 0:
+            seen = torch.cat([seen, private.expand(len(masks), *private.shape)], dim=-1)
+        return F.relu(self.merge(seen))
+
+    def remember(self, seen: Tensor, hidden: Tensor, reset: Tensor) -> tuple[Tensor, Tensor]:
+        """Walk the memory through time.
+
+        Args:
+            seen (B, T, A, H): from `perceive`.
+            hidden (B, A, H): state before the first step.
+            reset (B, T, A): bool, True where an agent has just joined: its state starts at zero.
+
+        Returns:
+            states (B, T, A, H) and the last state (B, A, H).
+        """
+        batch, steps, agents, width = seen.shape
+        out, last = self.memory(
+            seen.transpose(0, 1).reshape(steps, batch * agents, width),
+            hidden.reshape(batch * agents, width),
+            reset.transpose(0, 1).reshape(steps, batch * agents),
+        )
+        return out.view(steps, batch, agents, width).transpose(0, 1), last.view(batch, agents, width)
+
+    def values(self, states: Tensor, agent_mask: Tensor, strategy: Tensor | None = None) -> Tensor:
+        """Individual values; exactly 0 for absent agents.
+
+        Args:
+            states (..., A, H): from `remember`.
+            agent_mask (..., A): bool.
+            strategy (..., A, Z): only where the agent was built with one.
+
+        Returns:
+            (..., A, U)
+        """
+        if strategy is not None:
+            states = torch.cat([states, strategy], dim=-1)
+        values: Tensor = self.head(states)
+        return values.masked_fill(~agent_mask.unsqueeze(-1), 0.0)

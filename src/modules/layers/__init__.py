@@ -1,0 +1,1 @@
+"""Building blocks of every network: masked attention, a GRU that respects joins, the entity input."""

@@ -1,0 +1,141 @@
+"""What a mixer is: individual values of a team of any size -> the value of the team."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modules.layers.attention import EntityAttention
+from utils.masking import full_view
+
+
+@dataclass(frozen=True)
+class MixerSizes:
+    """Widths of a mixer."""
+
+    #: D + U + P: what `entity_inputs` gives
+    inputs: int
+    #: N
+    heads: int
+    #: width of the attention in the hyper-networks
+    hypernet: int
+    #: hidden units of the mixing network
+    embed: int
+    #: width of a coach's encoding that replaces the mixer's own attention; 0 for none
+    encoding: int = 0
+
+
+class MixerInputs(NamedTuple):
+    """The state that mixing weights are made from."""
+
+    #: (B, T, E, D + U + P)
+    entities: Tensor
+    #: (B, T, E)
+    entity_mask: Tensor
+    #: (B, T, A, C) a coach's encoding of every agent; None without a coach
+    encoding: Tensor | None = None
+
+    def steps(self, start: int | None, stop: int | None) -> "MixerInputs":
+        """The same for the steps start..stop-1."""
+        cut = slice(start, stop)
+        encoding = None if self.encoding is None else self.encoding[:, cut]
+        return MixerInputs(self.entities[:, cut], self.entity_mask[:, cut], encoding)
+
+
+class Imagined(NamedTuple):
+    """The individual values of an imagined split, to be mixed with the same weights (REFIL, section 3.2)."""
+
+    #: (B, T, 2A) values within the agent's own group, then towards the other group
+    q: Tensor
+    #: two masks (B, T, A, E): same group, other group; observability plays no part
+    masks: tuple[Tensor, Tensor]
+
+
+class Mixed(NamedTuple):
+    """Team values."""
+
+    #: (B, T)
+    q_tot: Tensor
+    #: (B, T); None without an imagined split
+    imagined: Tensor | None
+
+
+class Mixer(nn.Module):
+    """Checks shapes once and silences absent agents; subclasses implement `mix`."""
+
+    def __init__(self, sizes: MixerSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, q: Tensor, inputs: MixerInputs, imagined: Imagined | None = None) -> Mixed:
+        """
+        Args:
+            q (B, T, A): individual values; those of absent agents do not matter.
+            inputs: the state at the same steps.
+            imagined: an imagined split to mix as well.
+        """
+        batch, steps, agents = q.shape
+        if inputs.entity_mask.shape[:2] != (batch, steps) or inputs.entity_mask.shape[2] < agents:
+            raise ValueError(f"q is {tuple(q.shape)} but entity_mask is {tuple(inputs.entity_mask.shape)}")
+        if imagined is not None and imagined.q.shape != (batch, steps, 2 * agents):
+            raise ValueError(f"imagined values must be {(batch, steps, 2 * agents)}, got {tuple(imagined.q.shape)}")
+        # mixing works on flat (B*T) rows: only the recurrence of the agents knows about time
+        flat = MixerInputs(*(None if x is None else x.flatten(0, 1) for x in inputs))  # type: ignore[arg-type]
+        absent = ~flat.entity_mask[:, :agents]
+        q = q.flatten(0, 1).masked_fill(absent, 0.0)
+        if imagined is not None:
+            q_imagined = imagined.q.flatten(0, 1).masked_fill(absent.repeat(1, 2), 0.0)
+            imagined = Imagined(q_imagined, (imagined.masks[0].flatten(0, 1), imagined.masks[1].flatten(0, 1)))
+        q_tot, q_tot_imagined = self.mix(q, flat, imagined)
+        return Mixed(
+            q_tot.view(batch, steps), None if q_tot_imagined is None else q_tot_imagined.view(batch, steps)
+        )
+
+    def mix(self, q: Tensor, inputs: MixerInputs, imagined: Imagined | None) -> tuple[Tensor, Tensor | None]:
+        """`q (M, A)`, everything flattened to M = B*T rows -> two times (M,)."""
+        raise NotImplementedError
+
+
+class HyperNet(nn.Module):
+    """Entities or a coach's encoding -> one vector per agent, or their mean over present agents.
+
+    Without an encoding: linear, ReLU, attention over all present entities, linear (A-QMIX). With one: a two-layer
+    network on each agent's encoding, since the coach has attended already (COPA, section 3.2).
+    """
+
+    def __init__(self, sizes: MixerSizes) -> None:
+        super().__init__()
+        self.encoded = sizes.encoding > 0
+        if self.encoded:
+            self.embed = nn.Linear(sizes.encoding, sizes.hypernet)
+        else:
+            self.embed = nn.Linear(sizes.inputs, sizes.hypernet)
+            self.attention = EntityAttention(sizes.hypernet, sizes.hypernet, sizes.hypernet, sizes.heads)
+        self.final = nn.Linear(sizes.hypernet, sizes.embed)
+
+    def _read_out(self, seen: Tensor) -> Tensor:
+        """The attention's output layer and the final layer in one product: nothing non-linear stands between them."""
+        weight = self.final.weight @ self.attention.out.weight
+        bias = self.final(self.attention.out.bias)
+        return F.linear(seen, weight, bias)
+
+    def per_agent(self, inputs: MixerInputs, agents: int, masks: tuple[Tensor, ...] = ()) -> Tensor:
+        """Vectors (1 + K, M, A, embed): under the full view, then under each of the K `masks (M, A, E)`."""
+        if self.encoded:
+            if inputs.encoding is None or masks:
+                raise ValueError("a mixer on a coach's encoding needs that encoding, and has no view of its own to mask")
+            out: Tensor = self.final(torch.relu(self.embed(inputs.encoding)))
+            return out.unsqueeze(0)
+        x = torch.relu(self.embed(inputs.entities))
+        return self._read_out(self.attention.attend(x, (full_view(inputs.entity_mask, agents), *masks)))
+
+    def mean(self, inputs: MixerInputs, agents: int) -> Tensor:
+        """Mean over present agents under the full view, (M, embed)."""
+        if self.encoded:
+            present = inputs.entity_mask[:, :agents].unsqueeze(-1)
+            vectors = self.per_agent(inputs, agents)[0].masked_fill(~present, 0.0)
+            return vectors.sum(dim=1) / present.sum(dim=1).clamp(min=1)
+        x = torch.relu(self.embed(inputs.entities))
+        return self._read_out(self.attention.attend_mean(x, full_view(inputs.entity_mask, agents)))
