@@ -1,0 +1,8 @@
+"""Environments, by the name that `env` has in the configuration."""
+
+from envs.base import EntityEnv
+from envs.starcraft.env import StarCraftEnv
+
+REGISTRY: dict[str, type[EntityEnv]] = {
+    "starcraft": StarCraftEnv,
+}

@@ -1,0 +1,1 @@
+"""Team battles with StarCraft II units: one environment over interchangeable battle engines."""

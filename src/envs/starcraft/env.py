@@ -1,0 +1,172 @@
+"""Team battles with StarCraft II units: armies, teams, episodes; the engine moves the units."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.base import EntityEnv, TimeStep
+from envs.starcraft.encoding import Encoder, Score, make_spec
+from envs.starcraft.picture import draw
+from envs.starcraft.placement import place_armies
+from envs.starcraft.scenarios import SCENARIOS, UNITS, army_table, parse_team
+from envs.starcraft.scripted import SCRIPTED
+from envs.starcraft.skirmish import SkirmishEngine
+from utils.errors import UserError
+
+BACKENDS = ("auto", "skirmish", "sc2")
+
+
+@dataclass(frozen=True)
+class StarCraftArgs:
+    """The settings of `StarCraftEnv`, `env_args` in the configuration."""
+
+    #: which armies meet: a name in `SCENARIOS`
+    scenario: str = "sz"
+    #: team sizes drawn in training, all units counted: "3-5", "8"
+    train_team: str = "3-5"
+    #: unit slots of a side; 0: the largest team trained or tested on
+    max_team: int = 0
+    #: auto | skirmish (the embedded engine) | sc2 (StarCraft II)
+    backend: str = "auto"
+    #: steps until a battle is cut short
+    episode_limit: int = 150
+
+
+class StarCraftEnv(EntityEnv):
+    """A batch of mirror battles against the engine's own enemy.
+
+    Agents are the allied units in slots 0 to n - 1, enemies have the slots from A on. A dead unit stays present, with
+    zero features and only the no-op; it sees itself and nobody sees it. The battle is lost (won) once the team (the
+    enemy) has no unit left that can shoot; both at once is a draw, which ends the episode and is no win.
+    """
+
+    Args = StarCraftArgs
+    SCRIPTED = SCRIPTED
+
+    def __init__(self, args: StarCraftArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
+        args = _completed(args, ())
+        super().__init__(num_envs, seed, device)
+        self.args = args
+        #: the engine that was chosen
+        self.backend = "skirmish"
+        self.scenario = SCENARIOS[args.scenario]
+        self.spec = make_spec(self.scenario, args.max_team, args.episode_limit)
+        units = tuple(UNITS[name] for name in self.scenario.unit_names)
+        self.engine = SkirmishEngine(num_envs, args.max_team, units, self.device)
+        self._encoder = Encoder(self.spec, units, num_envs, self.device)
+        self._score = Score(self.spec, units, num_envs, self.device)
+        self._steps = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
+        # battles that have never been reset are over
+        self._terminated = torch.ones(num_envs, dtype=torch.bool, device=self.device)
+        self._truncated = torch.zeros_like(self._terminated)
+        self._won = torch.zeros_like(self._terminated)
+        self._units = self.engine.spawn(*self._nobody())
+        self._avail = self._encoder.view(self._units).avail_mask
+
+    @classmethod
+    def resolve_args(cls, env_args: Mapping[str, Any], test_teams: Sequence[str]) -> StarCraftArgs:
+        known = {field.name: type(field.default) for field in fields(StarCraftArgs)}
+        for key, value in env_args.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1, cutoff=0.0)[0]
+                raise UserError(f"env_args.{key} is not known to starcraft; did you mean env_args.{near}?")
+            if known[key] is int and (isinstance(value, bool) or not isinstance(value, int)):
+                raise UserError(f"env_args.{key} = {value!r} must be a whole number")
+        texts = {key: str(value) if known[key] is str else value for key, value in env_args.items()}
+        return _completed(StarCraftArgs(**texts), test_teams)
+
+    def _nobody(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Arguments of `spawn` for battles without units."""
+        shape = (self.spec.entities, self.num_envs)
+        types = torch.full(shape, -1, dtype=torch.int64, device=self.device)
+        return self._terminated, types, torch.zeros(2, *shape, device=self.device)
+
+    def _reset(self, env_mask: Tensor, team: str | None) -> TimeStep:
+        smallest, largest = parse_team(self.args.train_team if team is None else team, self.scenario)
+        if largest > self.spec.agents:
+            raise UserError(f"team = {team!r} needs {largest} slots a side; this environment has {self.spec.agents}")
+        armies = army_table(self.scenario.name, smallest, largest, self.spec.agents).to(self.device)
+        # Everything is drawn for all battles and then kept for some: which battles are reset does not
+        # change what the others will draw later.
+        drawn = torch.randint(len(armies), (self.num_envs,), generator=self.generator, device=self.device)
+        types = armies[drawn].T.repeat(2, 1)
+        position = place_armies(types, self.generator)
+        order = torch.rand(2, self.spec.agents, self.num_envs, generator=self.generator, device=self.device).argsort(1)
+        self._begin(env_mask, types, position, order.flatten(0, 1))
+        return self._timestep(torch.zeros(self.num_envs, device=self.device))
+
+    def _begin(self, env_mask: Tensor, types: Tensor, position: Tensor, tags: Tensor) -> None:
+        """Start battles of `types (S, B)` at `position (2, S, B)` with `tags (S, B)` where `env_mask (B,)` is True."""
+        self._units = self.engine.spawn(env_mask, types, position)
+        self._encoder.begin(env_mask, types, tags)
+        self._score.begin(env_mask, self._units)
+        self._steps.masked_fill_(env_mask, 0)
+        self._terminated, self._truncated, self._won = (
+            flag & ~env_mask for flag in (self._terminated, self._truncated, self._won)
+        )
+
+    def _step(self, actions: Tensor) -> TimeStep:
+        running = ~(self._terminated | self._truncated)
+        legal = self._avail.gather(2, actions[:, :, None])[:, :, 0].all(1)
+        if not bool((legal | ~running).all()):
+            raise ValueError(f"illegal actions in environments {(~legal & running).nonzero()[:, 0].tolist()}")
+        self._units = self.engine.advance(self._encoder.orders(actions, self._units), running)
+        reward, over, won = self._score.settle(self._units, running)
+        self._steps += running
+        self._won = self._won | won
+        self._terminated = self._terminated | (over & running)
+        self._truncated = self._truncated | (running & ~over & (self._steps >= self.args.episode_limit))
+        return self._timestep(reward)
+
+    def _timestep(self, reward: Tensor) -> TimeStep:
+        view = self._encoder.view(self._units)
+        self._avail = view.avail_mask
+        size = self._score.composition.sum(0)
+        allies = self._units.alive[: self.spec.agents].sum(0).float()
+        figures = (self._won.float(), self._score.killed, allies, size, *self._score.composition)
+        return TimeStep(
+            entities=view.entities,
+            private=torch.zeros(self.num_envs, self.spec.agents, 0, device=self.device),
+            entity_mask=view.entity_mask,
+            obs_mask=view.obs_mask,
+            avail_mask=view.avail_mask,
+            reward=reward,
+            terminated=self._terminated,
+            truncated=self._truncated,
+            info=dict(zip(self.spec.info_names, figures, strict=True)),
+        )
+
+    def render(self, index: int = 0) -> np.ndarray:
+        return draw(self._units, self.engine.table, index)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def _completed(args: StarCraftArgs, test_teams: Sequence[str]) -> StarCraftArgs:
+    """Check `args` and fill in `max_team` for the largest of the teams."""
+    if args.scenario not in SCENARIOS:
+        raise UserError(f"env_args.scenario = {args.scenario!r} is not one of {', '.join(SCENARIOS)}")
+    if args.backend not in BACKENDS:
+        raise UserError(f"env_args.backend = {args.backend!r} is not one of {', '.join(BACKENDS)}")
+    if args.backend == "sc2":
+        raise UserError("env_args.backend = 'sc2' is not available yet; use 'skirmish' or 'auto'")
+    if args.episode_limit < 1:
+        raise UserError(f"env_args.episode_limit = {args.episode_limit} must be at least 1")
+    scenario = SCENARIOS[args.scenario]
+    teams = [("env_args.train_team", args.train_team), *(("test_teams", team) for team in test_teams)]
+    largest = max((parse_team(team, scenario, key)[1], key, team) for key, team in teams)
+    limit = scenario.sizes[1]
+    if args.max_team == 0:
+        args = replace(args, max_team=largest[0])
+    if not largest[0] <= args.max_team <= max(limit, 16):
+        raise UserError(
+            f"env_args.max_team = {args.max_team} must be 0 (derived) or from {largest[0]} ({largest[1]} = "
+            f"{largest[2]!r}) to {max(limit, 16)}"
+        )
+    return args

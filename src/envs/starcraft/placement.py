@@ -1,0 +1,47 @@
+"""Where the armies of a battle stand at its beginning."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from envs.starcraft.scenarios import MAP_SIZE
+
+#: Distance between the centres of the two armies, and how far each is moved at random along x and y.
+ARMY_DISTANCE = 14.0
+JITTER = 1.0
+#: Distance between neighbouring places: the diameter of the widest unit that others cannot walk over.
+SPACING = 1.25
+
+
+def _honeycomb(count: int) -> Tensor:
+    """The `count` places nearest to the origin of a triangular grid, (count, 2)."""
+    places = [
+        (SPACING * (column + row / 2), SPACING * row * math.sqrt(0.75))
+        for row in range(-4, 5)
+        for column in range(-6, 7)
+    ]
+    return torch.tensor(sorted(places, key=lambda p: (round(math.hypot(*p), 6), p))[:count], dtype=torch.float32)
+
+
+def place_armies(types: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw positions (2, S, B) for units of `types (S, B)`, allies in the first half of the slots.
+
+    The line of the two army centres is turned by any angle about the centre of the map; the units of an army stand
+    close together on a honeycomb that is turned with it, each on a random place of the innermost that it needs.
+    """
+    slots, battles = types.shape
+    team, device = slots // 2, types.device
+    turn = torch.rand(battles, generator=generator, device=device) * (2 * math.pi)
+    jitter = (2 * torch.rand(2, 2, battles, generator=generator, device=device) - 1) * JITTER
+    shuffle = torch.rand(2, team, battles, generator=generator, device=device)
+
+    side = torch.tensor([-0.5, 0.5], device=device)[:, None] * ARMY_DISTANCE
+    axis = torch.stack([turn.cos(), turn.sin()])
+    centres = MAP_SIZE / 2 + side * axis[:, None] + jitter
+    # units fill the innermost places: the absent come last in the shuffle
+    present = (types >= 0).view(2, team, battles)
+    place = _honeycomb(team).to(device)[torch.where(present, shuffle, shuffle + 1).argsort(1).argsort(1)]
+    along, across = place.unbind(-1)
+    offset = torch.stack([along * axis[0] - across * axis[1], along * axis[1] + across * axis[0]])
+    return (centres[:, :, None] + offset).reshape(2, slots, battles)
