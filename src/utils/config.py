@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from utils.checkpoints import find_checkpoint
 from utils.command_line import CONFIG_DIR, CommandLine, config_names, parse_command_line, parse_value
 from utils.config_checks import check_values, convert, convert_teams, registry
 from utils.errors import UserError
@@ -157,6 +156,8 @@ def _finish(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
     values["test_teams"] = tuple(values["test_teams"])
     values["local_results_path"] = str(ROOT / Path(values["local_results_path"]).expanduser())
     if values["checkpoint_path"]:
+        from utils.checkpoints import find_checkpoint  # late: it imports torch, which takes seconds
+
         # as typed, which is how a shell completes it, or from the repository's root, as results are written
         path = Path(values["checkpoint_path"]).expanduser()
         path = path.absolute() if path.exists() else ROOT / path

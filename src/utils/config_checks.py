@@ -34,9 +34,9 @@ def one_of(*choices: str) -> Check:
     return check
 
 
-def registered(package: str, *more: str) -> Check:
-    """The names in `<package>.REGISTRY`, imported only when the check runs, and `more`."""
-    return lambda value: one_of(*sorted({*registry(package), *more}))(value)
+def registered(package: str) -> Check:
+    """The names in `<package>.REGISTRY`, which is imported only when the check runs."""
+    return lambda value: one_of(*sorted(registry(package)))(value)
 
 
 def matching(pattern: str, meaning: str) -> Check:
@@ -73,7 +73,7 @@ CHECKS: Mapping[str, Check] = {
     "sequence_length": at_least(0),
     "batch_size": at_least(1),
     "controller": registered("controllers"),
-    "mixer": registered("modules.mixers", "none"),
+    "mixer": registered("modules.mixers"),
     "attn_embed_dim": at_least(1),
     "attn_heads": at_least(1),
     "rnn_hidden_dim": at_least(1),
@@ -127,10 +127,9 @@ def check_values(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
             f"batch_size={values['batch_size']} is more than buffer_size={values['buffer_size']}: "
             "nothing would be learned"
         )
-    if values["epsilon_decay"] == "exponential" and values["epsilon_finish"] == 0:
-        raise UserError("epsilon_finish=0 is never reached with epsilon_decay=exponential; use a small number")
-    if values["evaluate"] and not values["checkpoint_path"] and values["controller"] != "scripted":
-        raise UserError("evaluate=True tests a checkpoint (checkpoint_path=...) or a scripted team (--config=scripted)")
+    for end in ("epsilon_start", "epsilon_finish"):
+        if values["epsilon_decay"] == "exponential" and values[end] == 0:
+            raise UserError(f"{end}=0: no exponential epsilon_decay starts or ends there; use a small number")
 
 
 def convert(value: Any, kind: type) -> Any:

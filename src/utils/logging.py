@@ -58,9 +58,11 @@ class Console:
     def _describe(self, t_env: int, t_max: int, score: str, now: float) -> str:
         assert self._start is not None
         steps, seconds = t_env - self._start[0], now - self._start[1]
-        rate = steps / seconds if steps > 0 and seconds > 0 else 0.0
-        left = _duration((t_max - t_env) / rate) if rate else "?"
-        return f"{t_env:,}/{t_max:,} steps, {rate:,.0f}/s, {left} left" + (f", {score}" if score else "")
+        parts = [f"{t_env:,}/{t_max:,} steps"]
+        if steps > 0 and seconds > 0:
+            rate = steps / seconds
+            parts += [f"{rate:,.0f}/s", f"{_duration(max(t_max - t_env, 0) / rate)} left"]
+        return ", ".join(parts + [score] * bool(score))
 
     def _format_bar(self, t_env: int, t_max: int, score: str, now: float) -> str:
         text = self._describe(t_env, t_max, score, now)

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Runs Muster in an environment of its own (.venv), which it makes on the first call.
+#
+#   ./run.sh --config=copa --env-config=sc2_sz with seed=1   train or test; ./run.sh --help explains the words
+#   ./run.sh test [pytest's words]                           what CI runs: ruff, mypy, pytest
+#   ./run.sh python FILE ...                                 any program in that environment, src on its path
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
+venv="$root/.venv"
+
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+supported() { # is the program $1 a Python that Muster runs on?
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
+}
+
+hash_of() {
+    if command -v sha256sum >/dev/null; then sha256sum <"$1"; else shasum -a 256 <"$1"; fi
+}
+
+make_venv() {
+    local candidate
+    for candidate in python3 python3.12 python3.11 python3.10; do
+        if command -v "$candidate" >/dev/null && supported "$candidate"; then
+            echo "making $venv with $candidate" >&2
+            # --clear: what an interrupted call has left is no start
+            "$candidate" -m venv --clear "$venv" || fail "$candidate cannot make a virtual environment (is its venv package installed?)"
+            return
+        fi
+    done
+    fail "Muster needs Python 3.10, 3.11 or 3.12; python3 is $(python3 --version 2>&1 || echo missing)"
+}
+
+install() { # install the file $1 unless the stamp in .venv says that just this was installed
+    local file="$root/$1" stamp="$venv/.installed-$1" hash
+    hash="$(hash_of "$file")"
+    [[ -x "$venv/bin/python" && -f "$stamp" && "$(<"$stamp")" == "$hash" ]] && return
+    # one installer at a time; the lock ends with the program that holds it
+    exec 9<"$root"
+    if command -v flock >/dev/null; then flock 9; fi
+    if ! [[ -f "$stamp" && "$(<"$stamp")" == "$hash" ]]; then
+        supported "$venv/bin/python" || make_venv
+        echo "installing $1" >&2
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$file" >&2 ||
+            fail "could not install $1; the next call tries again"
+        echo "$hash" >"$stamp"
+    fi
+    exec 9<&-
+}
+
+install requirements.txt
+case "${1:-}" in
+test)
+    shift
+    install requirements-dev.txt
+    cd "$root"
+    "$venv/bin/python" -m ruff check .
+    "$venv/bin/python" -m ruff format --check .
+    "$venv/bin/python" -m mypy
+    exec "$venv/bin/python" -m pytest "$@"
+    ;;
+python)
+    shift
+    export PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}"
+    exec "$venv/bin/python" "$@"
+    ;;
+*)
+    exec "$venv/bin/python" "$root/src/main.py" "$@"
+    ;;
+esac
