@@ -11,11 +11,9 @@ from envs.base import EntityEnv
 Host = Callable[..., EntityEnv]
 
 
-def vector(
-    env_class: type[EntityEnv], args: Any, num_envs: int, seed: int, device: torch.device | str = "cpu"
-) -> EntityEnv:
+def vector(env_class: Host, args: Any, num_envs: int, seed: int, device: torch.device | str = "cpu") -> EntityEnv:
     """One batch of environments in this process."""
-    return env_class(args, num_envs=num_envs, seed=seed, device=device)  # type: ignore[call-arg]
+    return env_class(args, num_envs=num_envs, seed=seed, device=device)
 
 
 def parallel(
@@ -27,9 +25,7 @@ def parallel(
     return WorkerEnv(env_class, args, num_envs=num_envs, seed=seed, device=device)
 
 
-def episode(
-    env_class: type[EntityEnv], args: Any, num_envs: int, seed: int, device: torch.device | str = "cpu"
-) -> EntityEnv:
+def episode(env_class: Host, args: Any, num_envs: int, seed: int, device: torch.device | str = "cpu") -> EntityEnv:
     """A single environment in this process, whatever `num_envs` says."""
     return vector(env_class, args, 1, seed, device)
 
