@@ -35,19 +35,22 @@ make_venv() {
     fail "Muster needs Python 3.10, 3.11 or 3.12; python3 is $(python3 --version 2>&1 || echo missing)"
 }
 
-install() { # install the file $1 unless the stamp in .venv says that just this was installed
-    local file="$root/$1" stamp="$venv/.installed-$1" hash
-    hash="$(hash_of "$file")"
-    [[ -x "$venv/bin/python" && -f "$stamp" && "$(<"$stamp")" == "$hash" ]] && return
+installed() { # was the file $1 installed as it is now? The stamp in .venv is its hash.
+    local stamp="$venv/.installed-$1"
+    [[ -x "$venv/bin/python" && -f "$stamp" && "$(<"$stamp")" == "$(hash_of "$root/$1")" ]]
+}
+
+install() { # install the file $1, once
+    installed "$1" && return
     # one installer at a time; the lock ends with the program that holds it
     exec 9<"$root"
     if command -v flock >/dev/null; then flock 9; fi
-    if ! [[ -f "$stamp" && "$(<"$stamp")" == "$hash" ]]; then
+    if ! installed "$1"; then
         supported "$venv/bin/python" || make_venv
         echo "installing $1" >&2
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$file" >&2 ||
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$root/$1" >&2 ||
             fail "could not install $1; the next call tries again"
-        echo "$hash" >"$stamp"
+        hash_of "$root/$1" >"$venv/.installed-$1"
     fi
     exec 9<&-
 }

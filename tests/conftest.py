@@ -1,6 +1,42 @@
 """What all tests share. Its being here also makes the helpers of this folder importable (`import toy_env`)."""
 
+from pathlib import Path
+
+import pytest
 import torch
 
 # several test runs share a machine, and tensors this small gain nothing from threads
 torch.set_num_threads(1)
+
+_TINY = {
+    "device": "cpu",
+    "threads": 1,
+    "t_max": 200,
+    "batch_size_run": 2,
+    "training_iters": 1,
+    "buffer_size": 16,
+    "batch_size": 2,
+    "attn_embed_dim": 16,
+    "attn_heads": 2,
+    "rnn_hidden_dim": 16,
+    "hypernet_embed": 16,
+    "mixing_embed_dim": 8,
+    "coach_embed_dim": 16,
+    "strategy_dim": 8,
+    "test_interval": 100,
+    "test_nepisode": 2,
+    "test_batch_size": 2,
+    "log_interval": 50,
+    "save_model_interval": 100,
+}
+
+
+def tiny_overrides(**more: object) -> list[str]:
+    """Words for the command line that let any YAML run in a second or two; `more` replaces or adds settings."""
+    return [f"{key}={value}" for key, value in {**_TINY, **more}.items()]
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    """A folder for the results of the test's runs; give it as `local_results_path`."""
+    return tmp_path / "results"
