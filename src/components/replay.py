@@ -160,9 +160,7 @@ class ReplayBuffer:
         if ours != theirs:
             raise ValueError(f"the saved replay has {theirs}, this one {ours}: keep buffer_size and sequence_length")
         data = state["data"]
-        for name, store in self._data.items():
-            if tuple(data[name].shape[-1:]) != tuple(store.shape[-1:]) or data[name].dim() != store.dim():
-                raise ValueError(f"the saved replay's {name} is {tuple(data[name].shape)}, not {tuple(store.shape)}")
+        self._check_sizes(data)
         size = len(state["lengths"])
         for name, store in self._data.items():
             if name == "start_actions":

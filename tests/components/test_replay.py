@@ -1,0 +1,371 @@
+"""What goes in comes out: whole episodes and pieces, ring order, memory, saving."""
+
+import io
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from components.episodes import EpisodeBatch
+from components.replay import OBSERVED, ReplayBuffer, cut
+from envs.base import EnvSpec
+from utils.seeding import make_generator
+
+SPEC = EnvSpec(name="made up", agents=2, entities=3, features=2, private=1, actions=3, episode_limit=7)
+
+
+def episodes(lengths: list[int], first: int = 0, spec: EnvSpec = SPEC, steps: int = 0) -> EpisodeBatch:
+    """Made-up episodes of these lengths, numbered from `first`; every agent and entity is there throughout.
+
+    Feature 0 of every entity is 100 * number + step, the reward 100 * number + step, the action of agent a in step t
+    is 1 + (number + t + a) % 2.
+    """
+    b, t, a, e = len(lengths), steps or max(lengths), spec.agents, spec.entities
+    number = torch.arange(first, first + b)
+    length = torch.tensor(lengths)
+    filled = torch.arange(t) < length[:, None]
+    seen = torch.arange(t + 1) <= length[:, None]
+    code = 100 * number[:, None] + torch.arange(t + 1)
+    entities = code[:, :, None, None].expand(b, t + 1, e, spec.features).float() * seen[:, :, None, None]
+    avail = torch.ones(b, t + 1, a, spec.actions, dtype=torch.bool) & seen[:, :, None, None]
+    avail[..., 0] = True
+    actions = 1 + (number[:, None, None] + torch.arange(t)[:, None] + torch.arange(a)) % 2
+    last = torch.arange(t) == length[:, None] - 1
+    return EpisodeBatch(
+        entities=entities,
+        private=-entities[:, :, :a, : spec.private],
+        entity_mask=seen[:, :, None].expand(b, t + 1, e).clone(),
+        obs_mask=seen[:, :, None, None].expand(b, t + 1, a, e).clone(),
+        avail_mask=avail,
+        actions=actions * filled[:, :, None],
+        reward=code[:, :-1].float() * filled,
+        terminated=last & (number % 2 == 0)[:, None],
+        truncated=last & (number % 2 == 1)[:, None],
+        filled_mask=filled,
+        start_actions=torch.full((b, a), -1),
+    )
+
+
+def all_of(buffer: ReplayBuffer) -> EpisodeBatch:
+    """Everything, sorted by number and step."""
+    batch = buffer.sample(len(buffer), make_generator(0))
+    return rows(batch, batch.entities[:, 0, 0, 0].argsort())
+
+
+def rows(batch: EpisodeBatch, index: Tensor | slice) -> EpisodeBatch:
+    return EpisodeBatch(**{f.name: getattr(batch, f.name)[index] for f in fields(batch)})
+
+
+def assert_equal(one: EpisodeBatch, other: EpisodeBatch) -> None:
+    for f in fields(one):
+        torch.testing.assert_close(getattr(one, f.name), getattr(other, f.name), rtol=0, atol=0, msg=f.name)
+
+
+def numbers(buffer: ReplayBuffer) -> list[int]:
+    return (all_of(buffer).entities[:, 0, 0, 0] // 100).int().tolist()
+
+
+# --- whole episodes ---
+
+
+def test_whole_episodes_come_back_as_they_were() -> None:
+    buffer = ReplayBuffer(SPEC, 10)
+    batch = episodes([3, 1, 5])
+    buffer.insert(batch)
+    assert len(buffer) == 3
+    assert_equal(all_of(buffer), batch)
+
+
+def test_what_is_stored_is_a_copy() -> None:
+    buffer = ReplayBuffer(SPEC, 10)
+    batch = episodes([3, 1, 5])
+    buffer.insert(batch)
+    batch.entities.zero_()
+    buffer.sample(3, make_generator(0)).reward.fill_(-1)
+    assert_equal(all_of(buffer), episodes([3, 1, 5]))
+
+
+def test_sampling_stops_at_the_longest_sequence_drawn() -> None:
+    buffer = ReplayBuffer(SPEC, 10)
+    buffer.insert(episodes([2, 7]))
+    for seed in range(6):
+        one = buffer.sample(1, make_generator(seed))
+        length = int(one.filled_mask.sum())
+        assert one.reward.shape == (1, length)
+        assert one.entities.shape == (1, length + 1, 3, 2)
+
+
+def test_the_oldest_go_first() -> None:
+    buffer = ReplayBuffer(SPEC, 5)
+    buffer.insert(episodes([2, 2, 2]))
+    assert numbers(buffer) == [0, 1, 2]
+    buffer.insert(episodes([2, 2, 2], first=3))
+    assert numbers(buffer) == [1, 2, 3, 4, 5]
+    buffer.insert(episodes([2, 2, 2], first=6))
+    assert numbers(buffer) == [4, 5, 6, 7, 8]
+
+
+def test_more_at_once_than_fits() -> None:
+    buffer = ReplayBuffer(SPEC, 2)
+    buffer.insert(episodes([2]))
+    buffer.insert(episodes([1, 2, 3, 2, 1], first=1))
+    assert numbers(buffer) == [4, 5]
+
+
+def test_a_short_episode_in_the_place_of_a_long_one_leaves_nothing_of_it() -> None:
+    buffer = ReplayBuffer(SPEC, 2)
+    buffer.insert(episodes([7, 6]))
+    buffer.insert(episodes([2], first=2))
+    got = all_of(buffer)
+    expected = episodes([6, 2], first=1)
+    assert_equal(got, expected)
+    assert got.avail_mask[1, 3:].tolist() == [[[True, False, False]] * 2] * 4  # padding: action 0 alone
+
+
+def test_padding_beyond_the_room_of_an_item_does_no_harm() -> None:
+    buffer = ReplayBuffer(SPEC, 3)
+    buffer.insert(episodes([3, 7], steps=12))
+    assert_equal(all_of(buffer), episodes([3, 7]))
+
+
+def test_absent_slots_are_trimmed_and_the_rest_is_kept() -> None:
+    batch = episodes([3, 2])
+    keep = torch.tensor([False, True, True])
+    batch = replace(
+        batch,
+        entities=batch.entities * keep[:, None],
+        private=batch.private * keep[:2, None],
+        entity_mask=batch.entity_mask & keep,
+        obs_mask=batch.obs_mask & keep & keep[:2, None],
+        actions=batch.actions * keep[:2],
+    )
+    buffer = ReplayBuffer(SPEC, 3)
+    buffer.insert(batch)
+    got = all_of_present(buffer)
+    assert got.entities.shape == (2, 4, 2, 2)
+    assert torch.equal(got.entities, batch.entities[:, :, 1:])
+    assert torch.equal(got.private, batch.private[:, :, 1:])
+    assert torch.equal(got.entity_mask, batch.entity_mask[:, :, 1:])
+    assert torch.equal(got.obs_mask, batch.obs_mask[:, :, 1:, 1:])
+    assert torch.equal(got.avail_mask, batch.avail_mask[:, :, 1:])
+    assert torch.equal(got.actions, batch.actions[:, :, 1:])
+    assert torch.equal(got.start_actions, batch.start_actions[:, 1:])
+    assert torch.equal(got.reward, batch.reward)
+
+
+def all_of_present(buffer: ReplayBuffer) -> EpisodeBatch:
+    batch = buffer.sample(len(buffer), make_generator(0))
+    return rows(batch, batch.reward[:, 0].argsort())
+
+
+# --- drawing ---
+
+
+def test_draws_are_different_items_and_follow_the_generator() -> None:
+    buffer = ReplayBuffer(SPEC, 50)
+    buffer.insert(episodes([1] * 50))
+    draws = [buffer.sample(20, make_generator(seed)).reward[:, 0].tolist() for seed in (1, 1, 2)]
+    assert all(len(set(draw)) == 20 for draw in draws)
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_every_item_is_as_likely() -> None:
+    buffer = ReplayBuffer(SPEC, 5)
+    buffer.insert(episodes([1] * 5))
+    generator = make_generator(0)
+    drawn = torch.cat([buffer.sample(2, generator).reward[:, 0] for _ in range(2000)]) / 100
+    counts = torch.bincount(drawn.long(), minlength=5)
+    assert counts.tolist() == pytest.approx([800] * 5, rel=0.1)
+
+
+def test_too_few_items() -> None:
+    buffer = ReplayBuffer(SPEC, 5)
+    buffer.insert(episodes([1, 1]))
+    assert buffer.can_sample(2)
+    assert not buffer.can_sample(3)
+    with pytest.raises(ValueError, match="cannot draw 3 different items out of 2"):
+        buffer.sample(3, make_generator(0))
+
+
+# --- pieces ---
+
+
+def test_pieces_by_hand() -> None:
+    """An episode of five steps in pieces of two; agent 0 leaves after step 1 and is back in step 3."""
+    batch = episodes([5])
+    present = torch.tensor([[1, 1], [1, 1], [0, 1], [1, 1], [1, 1], [1, 1]]).bool()
+    batch.entity_mask[0, :, :2] = present
+    batch.actions[0] *= present[:5]
+    pieces = cut(batch, 2)
+    assert pieces.filled_mask.tolist() == [[True, True], [True, True], [True, False]]
+    assert pieces.reward.tolist() == [[0, 1], [2, 3], [4, 0]]
+    assert pieces.entities[:, :, 0, 0].tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 0]]
+    assert pieces.private[:, :, 1, 0].tolist() == [[0, -1, -2], [-2, -3, -4], [-4, -5, 0]]
+    assert pieces.entity_mask[:, :, 0].int().tolist() == [[1, 1, 0], [0, 1, 1], [1, 1, 0]]
+    assert pieces.obs_mask[:, :, 1, 2].int().tolist() == [[1, 1, 1], [1, 1, 1], [1, 1, 0]]
+    assert pieces.avail_mask[2].int().tolist() == [[[1, 1, 1]] * 2, [[1, 1, 1]] * 2, [[1, 0, 0]] * 2]
+    assert pieces.actions.tolist() == [[[1, 2], [2, 1]], [[0, 2], [2, 1]], [[1, 2], [0, 0]]]
+    assert pieces.terminated.int().tolist() == [[0, 0], [0, 0], [1, 0]]
+    assert not pieces.truncated.any()
+    # agent 0 is absent when the second piece starts; both were there before and at the start of the third
+    assert pieces.start_actions.tolist() == [[-1, -1], [-1, 1], [2, 1]]
+
+
+def test_an_agent_that_joins_with_a_piece_has_no_action_before_it() -> None:
+    batch = episodes([4])
+    batch.entity_mask[0, :2, 0] = False
+    batch.actions[0, :2, 0] = 0
+    assert cut(batch, 2).start_actions.tolist() == [[-1, -1], [-1, 1]]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 9])
+def test_pieces_put_together_are_the_episodes(length: int) -> None:
+    lengths = [3, 7, 1, 6]
+    batch = episodes(lengths)
+    pieces = cut(batch, length)
+    assert len(pieces.reward) == sum(-(-n // length) for n in lengths)
+    at = 0
+    for i, n in enumerate(lengths):
+        for start in range(0, n, length):
+            end = min(start + length, n)
+            for f in fields(batch):
+                if f.name == "start_actions":
+                    expected = batch.last_actions[i, start]
+                    assert torch.equal(pieces.start_actions[at], expected)
+                    continue
+                extra = int(f.name in OBSERVED)
+                got = getattr(pieces, f.name)[at]
+                assert len(got) == length + extra
+                assert torch.equal(got[: end - start + extra], getattr(batch, f.name)[i, start : end + extra])
+                padding = got[end - start + extra :].clone()
+                if f.name == "avail_mask":
+                    assert padding[..., 0].all()
+                    padding[..., 0] = False
+                assert not padding.any()
+            assert torch.equal(pieces.last_actions[at, : end - start], batch.last_actions[i, start:end])
+            at += 1
+
+
+def test_a_buffer_of_pieces() -> None:
+    buffer = ReplayBuffer(SPEC, 10, sequence_length=2)
+    buffer.insert(episodes([5, 2, 3]))
+    assert len(buffer) == 3 + 1 + 2
+    assert_equal(all_of(buffer), cut(episodes([5, 2, 3]), 2))
+    buffer.insert(episodes([7, 1], first=3))  # 4 + 1 more: the oldest one goes
+    got = all_of(buffer)
+    assert got.entities[:, 0, 0, 0].tolist() == [2, 4, 100, 200, 202, 300, 302, 304, 306, 400]
+
+
+# --- sizes, types, memory ---
+
+
+def test_other_sizes_are_refused() -> None:
+    buffer = ReplayBuffer(SPEC, 5)
+    with pytest.raises(ValueError, match="entities"):
+        buffer.insert(episodes([2], spec=replace(SPEC, features=4)))
+    with pytest.raises(ValueError, match="longer than the 7 steps"):
+        buffer.insert(episodes([2, 8]))
+    with pytest.raises(ValueError, match="private"):
+        buffer.insert(replace(episodes([2]), private=torch.zeros(1, 3, 2, 5)))
+    assert len(buffer) == 0
+
+
+@pytest.mark.parametrize(("capacity", "length"), [(0, 0), (3, -1)])
+def test_impossible_buffers(capacity: int, length: int) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        ReplayBuffer(SPEC, capacity, length)
+
+
+def test_float16_halves_the_features_and_gives_float32() -> None:
+    buffer = ReplayBuffer(SPEC, 5, dtype=torch.float16)
+    batch = episodes([3, 2])
+    batch = replace(batch, entities=batch.entities / 3, reward=batch.reward / 3)
+    buffer.insert(batch)
+    got = all_of(buffer)
+    assert got.entities.dtype == got.private.dtype == got.reward.dtype == torch.float32
+    assert torch.equal(got.entities, batch.entities.half().float())
+    assert not torch.equal(got.entities, batch.entities)
+    assert torch.equal(got.reward, batch.reward)  # rewards keep their precision
+    assert buffer.state_dict()["data"]["entities"].dtype == torch.float16
+
+
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def test_memory_is_taken_when_it_is_used() -> None:
+    spec = replace(SPEC, agents=8, entities=16, features=30, actions=14, episode_limit=150)
+    before = resident()
+    buffer = ReplayBuffer(spec, 5000)  # 1.7 GB when full
+    buffer.insert(episodes([30] * 8, spec=spec))
+    assert resident() - before < 100e6
+    assert buffer.sample(8, make_generator(0)).entities.shape == (8, 31, 16, 30)
+
+
+def test_a_full_battle_replay_fits_into_three_gigabytes() -> None:
+    spec = replace(SPEC, agents=8, entities=16, features=30, actions=14, episode_limit=150)
+    buffer = ReplayBuffer(spec, 5000)
+    assert sum(store.numel() * store.element_size() for store in buffer._data.values()) < 3e9
+
+
+# --- saving ---
+
+
+def through_a_file(state: dict) -> dict:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("length", [0, 2])
+def test_a_saved_replay_goes_on_as_before(length: int) -> None:
+    buffer, other = (ReplayBuffer(SPEC, 6, length) for _ in range(2))
+    buffer.insert(episodes([3, 7, 2, 4]))
+    buffer.insert(episodes([1, 2, 3], first=4))
+    other.insert(episodes([7] * 3, first=20))  # is forgotten
+    other.load_state_dict(through_a_file(buffer.state_dict()))
+    for more in (None, episodes([2, 5, 1], first=7), episodes([1] * 5, first=10)):
+        if more is not None:
+            buffer.insert(more)
+            other.insert(more)
+        assert len(buffer) == len(other) == 6
+        assert_equal(buffer.sample(4, make_generator(1)), other.sample(4, make_generator(1)))
+        assert_equal(all_of(buffer), all_of(other))
+
+
+def test_only_what_is_used_is_saved() -> None:
+    buffer = ReplayBuffer(SPEC, 1000)
+    buffer.insert(episodes([3, 2]))
+    file = io.BytesIO()
+    torch.save(buffer.state_dict(), file)
+    assert file.tell() < 20_000
+    assert buffer.state_dict()["data"]["entities"].shape == (2, 4, 3, 2)
+
+
+def test_nothing_is_left_of_what_was_there_before_loading() -> None:
+    small, buffer = ReplayBuffer(SPEC, 4), ReplayBuffer(SPEC, 4)
+    small.insert(episodes([2]))
+    buffer.insert(episodes([7] * 4, first=9))
+    buffer.load_state_dict(small.state_dict())
+    buffer.insert(episodes([3, 1], first=1))
+    assert_equal(all_of(buffer), episodes([2, 3, 1]))
+
+
+def test_an_empty_replay_can_be_saved() -> None:
+    buffer = ReplayBuffer(SPEC, 4)
+    buffer.insert(episodes([2]))
+    buffer.load_state_dict(through_a_file(ReplayBuffer(SPEC, 4).state_dict()))
+    assert len(buffer) == 0
+
+
+def test_a_replay_of_another_size_is_refused() -> None:
+    state = ReplayBuffer(SPEC, 4).state_dict()
+    with pytest.raises(ValueError, match="keep buffer_size and sequence_length"):
+        ReplayBuffer(SPEC, 5).load_state_dict(state)
+    with pytest.raises(ValueError, match="keep buffer_size and sequence_length"):
+        ReplayBuffer(SPEC, 4, 2).load_state_dict(state)
+    with pytest.raises(ValueError, match="entities"):
+        ReplayBuffer(replace(SPEC, features=4), 4).load_state_dict(state)
