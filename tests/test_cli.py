@@ -1,0 +1,212 @@
+"""The real command line in processes of its own: every YAML file, stopping, killing, resuming."""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import tiny_overrides
+
+from utils.checkpoints import load_checkpoint
+from utils.command_line import CONFIG_DIR, config_names
+
+MAIN = Path(__file__).parents[1] / "src" / "main.py"
+#: a run that does not end in time is killed after so many seconds, and the test fails
+PATIENCE = 240.0
+
+pytestmark = pytest.mark.slow
+
+
+class Program:
+    """A started `python src/main.py ...`; use it in a `with` statement, which leaves no process behind."""
+
+    def __init__(self, *words: str, results: Path, command: tuple[str, ...] = (str(MAIN),)) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *command, *words, f"local_results_path={results}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # a group of its own, which a test can signal as a terminal does
+        )
+        self._watch = threading.Timer(PATIENCE, self.process.kill)
+
+    def __enter__(self) -> "Program":
+        self._watch.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._watch.cancel()
+        self.process.kill()
+        self.process.communicate()
+
+    def wait_for(self, text: str) -> str:
+        """Return the next line of output that holds `text`."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if text in line:
+                return line.strip()
+        raise AssertionError(f"ended without {text!r}: {self.process.communicate()[1]}")
+
+    def finish(self) -> tuple[int, str]:
+        """Wait for the end; return the exit code and what is on stderr."""
+        err = self.process.communicate()[1]
+        return self.process.returncode, err
+
+
+def complete(*words: str, results: Path) -> None:
+    """Run the command line, which must succeed silently."""
+    with Program(*words, results=results) as program:
+        assert program.finish() == (0, "")
+
+
+def status(results: Path, run: int) -> str:
+    return json.loads((results / "sacred" / str(run) / "run.json").read_text())["status"]
+
+
+def metrics(results: Path, run: int) -> list[tuple[str, int, float]]:
+    lines = (results / "sacred" / str(run) / "metrics.jsonl").read_text().splitlines()
+    entries = map(json.loads, lines)
+    return [(entry["name"], entry["step"], entry["value"]) for entry in entries]
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Pairs of an algorithm and a task in which each occurs at least once."""
+    algorithms, tasks = config_names("algs"), config_names("envs")
+    count = max(len(algorithms), len(tasks))
+    tasks += ["sc2_3m"] * (count - len(tasks))
+    return [(algorithms[i % len(algorithms)], tasks[i]) for i in range(count)]
+
+
+def short(task: str) -> list[str]:
+    """Short episodes, where a task lets us."""
+    env_args = yaml.safe_load((CONFIG_DIR / "envs" / f"{task}.yaml").read_text())["env_args"]
+    return ["env_args.episode_limit=20"] if "episode_limit" in env_args else []
+
+
+@pytest.mark.parametrize(("algorithm", "task"), pairs())
+def test_every_yaml_runs(results, algorithm, task):
+    scripted = algorithm == "scripted"
+    more = ["evaluate=true"] if scripted else []
+    words = [f"--config={algorithm}", f"--env-config={task}", "with", *tiny_overrides(t_max=60), *short(task), *more]
+    complete(*words, results=results)
+    assert status(results, 1) == "COMPLETED"
+    recorded = metrics(results, 1)
+    assert all(math.isfinite(value) for _, _, value in recorded)
+    names = {name for name, _, _ in recorded}
+    assert any(name.startswith("test/") for name in names)
+    assert ("loss" in names) is not scripted
+    if not scripted:
+        folder, state = load_checkpoint(results / "models" / "1")
+        assert state["progress"]["t_env"] == int(folder.name) >= 60
+
+
+def tensors(state: object, where: str = "") -> dict[str, torch.Tensor]:
+    """All tensors in a nested state, by their place."""
+    if isinstance(state, torch.Tensor):
+        return {where: state}
+    entries = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list | tuple) else ()
+    return {place: found for key, entry in entries for place, found in tensors(entry, f"{where}/{key}").items()}
+
+
+def test_a_resumed_run_goes_on_as_if_nothing_had_happened(results):
+    words = ["--config=copa", "--env-config=sc2_3m", *short("sc2_3m")]
+    words += tiny_overrides(t_max=240, save_model_interval=80, save_replay_buffer=True)
+    complete(*words, results=results)
+    first = min(int(folder.name) for folder in (results / "models" / "1").iterdir())
+    assert first < 240
+    complete(*words, f"checkpoint_path={results / 'models' / '1'}", f"load_step={first}", results=results)
+    straight, resumed = (load_checkpoint(results / "models" / run) for run in ("1", "2"))
+    assert straight[0].name == resumed[0].name
+    expected, found = tensors(straight[1]), tensors(resumed[1])
+    assert list(expected) == list(found)
+    assert [place for place in expected if not torch.equal(expected[place], found[place])] == []
+    # the first run logged its test at that step before or after the checkpoint; what comes later must be the same
+    assert [m for m in metrics(results, 1) if m[1] > first] == [m for m in metrics(results, 2) if m[1] > first]
+    assert any(name == "loss" for name, step, _ in metrics(results, 2) if step > first)
+
+
+def test_killed_resumed_stopped_and_evaluated(results):
+    words = ["--config=refil", "--env-config=sc2_3m", *short("sc2_3m"), *tiny_overrides(t_max=1_000_000)]
+    with Program(*words, results=results) as program:
+        program.wait_for("checkpoint")
+        program.process.kill()
+        program.finish()
+    assert status(results, 1) == "RUNNING"  # nobody was left to write anything else
+    killed_at = max(int(folder.name) for folder in (results / "models" / "1").iterdir() if folder.name.isdecimal())
+
+    with Program(*words, f"checkpoint_path={results / 'models' / '1'}", results=results) as program:
+        assert f"models/1/{killed_at}" in program.wait_for("resuming")
+        program.wait_for("/1,000,000 steps")
+        program.process.send_signal(signal.SIGINT)
+        assert program.finish() == (130, "stopped by SIGINT\n")
+    assert status(results, 2) == "INTERRUPTED"
+    folder, state = load_checkpoint(results / "models" / "2")
+    assert state["progress"]["t_env"] == int(folder.name) > killed_at
+
+    complete(*words, "evaluate=true", f"checkpoint_path={folder}", results=results)
+    assert status(results, 3) == "COMPLETED"
+    assert {step for _, step, _ in metrics(results, 3)} == {int(folder.name)}
+    assert not (results / "models" / "3").exists()
+
+
+def members(group: int) -> list[str]:
+    """The running processes of a group; those that ended and were not yet collected by their parent do not count."""
+    running = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it may end while it is looked at
+            state, _, pgrp = entry.read_text().rpartition(")")[2].split()[:3]
+            if int(pgrp) == group and state not in "ZX":
+                running.append(entry.parent.name)
+    return running
+
+
+def test_ctrl_c_with_worker_processes(results):
+    # a terminal signals the whole group: the workers must leave it to the parent, and go with it
+    words = ["--env-config=sc2_3m", *short("sc2_3m"), *tiny_overrides(t_max=1_000_000, runner="parallel")]
+    with Program(*words, results=results) as program:
+        program.wait_for("/1,000,000 steps")
+        os.killpg(program.process.pid, signal.SIGINT)
+        assert program.finish() == (130, "stopped by SIGINT\n")
+        deadline = time.monotonic() + PATIENCE
+        while members(program.process.pid):  # the process that started the workers ends when it finds itself alone
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert status(results, 1) == "INTERRUPTED"
+    load_checkpoint(results / "models" / "1")
+
+
+def test_sigterm_without_sacred(results):
+    start = "import sys; sys.modules.update(sacred=None, pymongo=None); sys.path.insert(0, sys.argv[1]); import main"
+    start += "; sys.exit(main.main(sys.argv[2:]))"
+    words = ["--config=vdn", "--env-config=sc2_3m", *short("sc2_3m"), *tiny_overrides(t_max=1_000_000)]
+    with Program(*words, results=results, command=("-c", start, str(MAIN.parent))) as program:
+        program.wait_for("/1,000,000 steps")
+        program.process.send_signal(signal.SIGTERM)
+        assert program.finish() == (143, "stopped by SIGTERM\n")
+    assert status(results, 1) == "INTERRUPTED"
+    load_checkpoint(results / "models" / "1")
+    assert {"config.json", "info.json", "metrics.jsonl"} <= {path.name for path in (results / "sacred" / "1").iterdir()}
+
+
+def test_errors_are_one_line_and_leave_nothing(results):
+    for words, named in (
+        (["--config=copa", "gama=0.9"], "'gamma'"),
+        (["--config=scripted", "evaluate=true", "policy=nonesuch"], "nonesuch"),
+    ):
+        with Program(*words, results=results) as program:
+            code, err = program.finish()
+        assert code == 2
+        assert err.startswith("error: ")
+        assert named in err
+        assert err.count("\n") == 1
+        assert not results.exists()
