@@ -21,7 +21,7 @@ from utils.seeding import derive_seed, make_generator
 PRESENT = torch.tensor(
     [
         [[1, 1], [0, 1], [1, 1], [1, 0], [1, 0]],
-        [[1, 0], [1, 1], [0, 0], [0, 0], [0, 0]],
+        [[1, 0], [1, 1], [1, 0], [0, 0], [0, 0]],
         [[0, 1], [0, 1], [1, 1], [1, 1], [1, 1]],
     ]
 ).bool()
@@ -129,8 +129,8 @@ def test_observations(table: Rollout) -> None:
     assert batch is not None
     # the last observation of each is there, behind it nothing is
     assert batch.entities[:, :, 2, 0].tolist() == [[1, 2, 3, 4, 5], [1, 2, 3, 0, 0], [1, 2, 3, 4, 0]]
-    assert batch.entities[:, :, 0, 0].tolist() == [[1, 0, 3, 4, 5], [1, 2, 0, 0, 0], [0, 0, 3, 4, 0]]
-    assert batch.private[:, :, 0, 0].tolist() == [[-1, 0, -3, -4, -5], [-1, -2, 0, 0, 0], [0, 0, -3, -4, 0]]
+    assert batch.entities[:, :, 0, 0].tolist() == [[1, 0, 3, 4, 5], [1, 2, 3, 0, 0], [0, 0, 3, 4, 0]]
+    assert batch.private[:, :, 0, 0].tolist() == [[-1, 0, -3, -4, -5], [-1, -2, -3, 0, 0], [0, 0, -3, -4, 0]]
     assert batch.entity_mask[:, :, 2].int().tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]
     seen = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]).bool()
     present = PRESENT & seen[:, :, None]
