@@ -1,4 +1,4 @@
-"""From the checked configuration to the parts of an experiment: the only place, beside `run.py`, that reads settings."""
+"""From the checked configuration to the parts of an experiment: beside `run.py`, the only place that reads settings."""
 
 from dataclasses import fields
 from typing import Any
@@ -56,7 +56,9 @@ def check(config: Config) -> None:
     if config.learner == "refil" and config.controller == "coach":
         raise UserError("learner=refil needs controller=entity: imagined views have no coach")
     if config.learner == "refil" and config.mixer == "none":
-        raise UserError("learner=refil mixes imagined values: mixer=none does not go with it; use flex_qmix, linear or vdn")
+        raise UserError(
+            "learner=refil mixes imagined values: mixer=none does not go with it; use flex_qmix, linear or vdn"
+        )
     for kind, interval in (("coach", "broadcast_interval"), ("periodic", "view_interval")):
         if kind in (config.controller, config.view) and config.sequence_length % config[interval]:
             raise UserError(
@@ -153,6 +155,4 @@ def build_learner(config: Config, controller: EntityController, spec: EnvSpec) -
 def build_replay(config: Config, spec: EnvSpec) -> ReplayBuffer:
     """An empty replay."""
     device = build_device(config) if config.buffer_device == "device" else config.buffer_device
-    return ReplayBuffer(
-        spec, config.buffer_size, config.sequence_length, getattr(torch, config.buffer_dtype), device
-    )
+    return ReplayBuffer(spec, config.buffer_size, config.sequence_length, getattr(torch, config.buffer_dtype), device)

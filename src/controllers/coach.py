@@ -39,7 +39,12 @@ class CoachController(EntityController):
         return {**super().initial_state(num_envs), "strategy": strategy}
 
     def _advise(
-        self, timestep: TimeStep, last_actions: Tensor, state: ControllerState, explore: bool, generator: torch.Generator
+        self,
+        timestep: TimeStep,
+        last_actions: Tensor,
+        state: ControllerState,
+        explore: bool,
+        generator: torch.Generator,
     ) -> tuple[Tensor, Advice]:
         agent_mask = timestep.agent_mask
         fresh = agent_mask & ~state["present"]  # everyone at step 0, later whoever joins
@@ -51,7 +56,7 @@ class CoachController(EntityController):
         encoding = self.coach.encode(inputs, full_view(timestep.entity_mask, self.spec.agents))
         gaussian = self.coach.strategies(encoding)
         new = gaussian.sample(generator) if explore else gaussian.mean
-        if not explore:
+        if self.beta > 0 and not explore:  # without a threshold even an unchanged strategy is a message
             regular = regular & ((new - old).norm(dim=-1) > self.beta)
         sent = fresh | regular
         strategy = torch.where(sent.unsqueeze(-1), new, old)
@@ -73,9 +78,7 @@ class CoachController(EntityController):
         agent_mask = data.batch.agent_mask
         batch, steps, agents = agent_mask.shape
         full = full_view(data.batch.entity_mask, agents)
-        encoding = self.coach.encode(data.state_inputs.flatten(0, 1), full.flatten(0, 1)).view(
-            batch, steps, agents, -1
-        )
+        encoding = self.coach.encode(data.state_inputs.flatten(0, 1), full.flatten(0, 1)).view(batch, steps, agents, -1)
         gaussian = self.coach.strategies(encoding)
         step = torch.arange(steps, device=agent_mask.device).view(1, steps, 1)
         sent = agent_mask & ((step % self.interval == 0) | data.joined)

@@ -121,13 +121,16 @@ class EntityController(nn.Module, Controller):
         next_state = {"hidden": hidden, "present": agent_mask, "step": state["step"] + 1}
         strategy, said = self._advise(timestep, last_actions, state, explore, generator)
         values = self.agent.values(states[:, 0], agent_mask, strategy)
-        actions = self.selector.select(
-            values, timestep.avail_mask, t_env=t_env, explore=explore, generator=generator
-        )
+        actions = self.selector.select(values, timestep.avail_mask, t_env=t_env, explore=explore, generator=generator)
         return Decision(actions, {**next_state, **said.state}, said.sent)
 
     def _advise(
-        self, timestep: TimeStep, last_actions: Tensor, state: ControllerState, explore: bool, generator: torch.Generator
+        self,
+        timestep: TimeStep,
+        last_actions: Tensor,
+        state: ControllerState,
+        explore: bool,
+        generator: torch.Generator,
     ) -> tuple[Tensor | None, "Advice"]:
         """Hook: the strategies that the values depend on in this step, and what was said."""
         return None, Advice({}, None)

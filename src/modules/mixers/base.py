@@ -89,9 +89,7 @@ class Mixer(nn.Module):
             q_imagined = imagined.q.flatten(0, 1).masked_fill(absent.repeat(1, 2), 0.0)
             imagined = Imagined(q_imagined, (imagined.masks[0].flatten(0, 1), imagined.masks[1].flatten(0, 1)))
         q_tot, q_tot_imagined = self.mix(q, flat, imagined)
-        return Mixed(
-            q_tot.view(batch, steps), None if q_tot_imagined is None else q_tot_imagined.view(batch, steps)
-        )
+        return Mixed(q_tot.view(batch, steps), None if q_tot_imagined is None else q_tot_imagined.view(batch, steps))
 
     def mix(self, q: Tensor, inputs: MixerInputs, imagined: Imagined | None) -> tuple[Tensor, Tensor | None]:
         """`q (M, A)`, everything flattened to M = B*T rows -> two times (M,)."""
@@ -125,7 +123,9 @@ class HyperNet(nn.Module):
         """Vectors (1 + K, M, A, embed): under the full view, then under each of the K `masks (M, A, E)`."""
         if self.encoded:
             if inputs.encoding is None or masks:
-                raise ValueError("a mixer on a coach's encoding needs that encoding, and has no view of its own to mask")
+                raise ValueError(
+                    "a mixer on a coach's encoding needs that encoding, and has no view of its own to mask"
+                )
             out: Tensor = self.final(torch.relu(self.embed(inputs.encoding)))
             return out.unsqueeze(0)
         x = torch.relu(self.embed(inputs.entities))

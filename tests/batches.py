@@ -1,0 +1,164 @@
+"""Random episode batches and small learners for the tests of networks and learners; padding and reordering of both."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from components.action_selectors import EpsilonGreedy
+from components.episodes import EpisodeBatch
+from components.schedules import LinearDecay
+from controllers.coach import CoachController
+from controllers.entity import EntityController, View
+from envs.base import EnvSpec
+from learners.base import BellmanConfig, BellmanLearner
+from learners.copa import CopaConfig, CopaLearner
+from learners.refil import RefilConfig, RefilLearner
+from modules.agents.entity_agent import AgentSizes, EntityAgent
+from modules.coach import Coach, CoachSizes
+from modules.mixers import REGISTRY as MIXERS
+from modules.mixers.base import MixerSizes
+
+EMBED, HEADS, HIDDEN, STRATEGY = 16, 2, 12, 6
+
+
+def make_spec(agents: int = 3, others: int = 2, features: int = 5, private: int = 2, actions: int = 4) -> EnvSpec:
+    return EnvSpec("random", agents, agents + others, features, private, actions, episode_limit=8)
+
+
+def random_batch(spec: EnvSpec, batch: int = 4, steps: int = 6, seed: int = 0) -> EpisodeBatch:
+    """Episodes of different lengths in which agents and others come and go; some end, some are cut short."""
+    g = torch.Generator().manual_seed(seed)
+    a, e, u = spec.agents, spec.entities, spec.actions
+    lengths = torch.randint(2, steps + 1, (batch,), generator=g)
+    lengths[0] = steps
+    filled = torch.arange(steps) < lengths[:, None]
+    seen = torch.arange(steps + 1) <= lengths[:, None]
+    entity_mask = torch.rand(batch, steps + 1, e, generator=g) < 0.7
+    entity_mask[:, :, 0] = True  # somebody is always there
+    entity_mask &= seen[:, :, None]
+    obs = torch.rand(batch, steps + 1, a, e, generator=g) < 0.6
+    obs[:, :, torch.arange(a), torch.arange(a)] = True
+    obs &= entity_mask[:, :, None] & entity_mask[:, :, :a, None]
+    avail = torch.rand(batch, steps + 1, a, u, generator=g) < 0.6
+    avail[..., 0] = False
+    avail[..., 1] = True
+    avail &= entity_mask[:, :, :a, None]
+    avail[..., 0] |= ~entity_mask[:, :, :a]
+    actions = (torch.rand(batch, steps, a, u, generator=g) * avail[:, :-1]).argmax(dim=-1) * filled[:, :, None]
+    last = torch.zeros(batch, steps, dtype=torch.bool).scatter(1, lengths[:, None] - 1, True)
+    ends = (torch.arange(batch) % 2 == 0)[:, None]
+    return EpisodeBatch(
+        entities=torch.randn(batch, steps + 1, e, spec.features, generator=g) * entity_mask[..., None],
+        private=torch.randn(batch, steps + 1, a, spec.private, generator=g) * entity_mask[:, :, :a, None],
+        entity_mask=entity_mask,
+        obs_mask=obs,
+        avail_mask=avail,
+        actions=actions,
+        reward=torch.randn(batch, steps, generator=g) * filled,
+        terminated=last & ends,
+        truncated=last & ~ends,
+        filled_mask=filled,
+        start_actions=torch.full((batch, a), -1),
+    )
+
+
+@dataclass
+class Layout:
+    """Where each slot of a batch goes in another batch with at least as many slots."""
+
+    #: (A,) new agent slot of each agent
+    agents: Tensor
+    #: (E - A,) new place of each other entity among the others
+    others: Tensor
+    new_agents: int
+    new_others: int
+    extra_steps: int = 0
+
+    def entities(self) -> Tensor:
+        return torch.cat([self.agents, self.others + self.new_agents])
+
+
+def rearrange(batch: EpisodeBatch, layout: Layout, garbage: float = 7.0) -> EpisodeBatch:
+    """The same episodes in other slots, with `garbage` in the features of every slot and step that does not exist."""
+    b, steps = batch.filled_mask.shape
+    t, a, e = steps + layout.extra_steps, layout.new_agents, layout.new_agents + layout.new_others
+    ent, ag = layout.entities(), layout.agents
+    u = batch.avail_mask.shape[-1]
+
+    def place(value: Tensor, shape: tuple[int, ...], index: tuple[Tensor, ...], fill: float = 0) -> Tensor:
+        out = torch.full((b, *shape), fill, dtype=value.dtype)
+        out[(slice(None), slice(0, value.shape[1]), *index)] = value
+        return out
+
+    avail = place(batch.avail_mask, (t + 1, a, u), (ag,))
+    avail[..., 0] |= ~avail.any(dim=-1)
+    obs = torch.zeros(b, t + 1, a, e, dtype=torch.bool)
+    rows = torch.zeros(b, steps + 1, a, batch.entity_mask.shape[2], dtype=torch.bool)
+    rows[:, :, ag] = batch.obs_mask
+    obs[:, : steps + 1, :, ent] = rows
+    return EpisodeBatch(
+        entities=place(batch.entities, (t + 1, e, batch.entities.shape[-1]), (ent,), garbage),
+        private=place(batch.private, (t + 1, a, batch.private.shape[-1]), (ag,), garbage),
+        entity_mask=place(batch.entity_mask, (t + 1, e), (ent,)),
+        obs_mask=obs,
+        avail_mask=avail,
+        actions=place(batch.actions, (t, a), (ag,)),
+        reward=place(batch.reward, (t,), (), garbage),
+        terminated=place(batch.terminated, (t,), ()),
+        truncated=place(batch.truncated, (t,), ()),
+        filled_mask=place(batch.filled_mask, (t,), ()),
+        start_actions=torch.full((b, a), -1).index_copy(1, ag, batch.start_actions),
+    )
+
+
+def padded(batch: EpisodeBatch) -> tuple[EpisodeBatch, Layout]:
+    """Two more agent slots, one more other entity and three more steps, all empty; slots keep their order."""
+    a, e = batch.agents, batch.entity_mask.shape[2]
+    layout = Layout(torch.arange(a), torch.arange(e - a), a + 2, e - a + 1, extra_steps=3)
+    return rearrange(batch, layout), layout
+
+
+def permuted(batch: EpisodeBatch) -> tuple[EpisodeBatch, Layout]:
+    """The slots of the agents, and those of the others, in reverse order."""
+    a, e = batch.agents, batch.entity_mask.shape[2]
+    layout = Layout(torch.arange(a).flip(0), torch.arange(e - a).flip(0), a, e - a)
+    return rearrange(batch, layout), layout
+
+
+def make_mixer(name: str, spec: EnvSpec, coached: bool = False):
+    mixer_class = MIXERS[name]
+    inputs = spec.features + spec.actions + spec.private
+    return mixer_class and mixer_class(MixerSizes(inputs, HEADS, EMBED, 8, EMBED if coached else 0))
+
+
+def make_controller(spec: EnvSpec, coached: bool = False, interval: int = 4, beta: float = 0.0, view: str = "local"):
+    agent = EntityAgent(
+        AgentSizes(
+            spec.features + spec.actions, spec.private, spec.actions, EMBED, HEADS, HIDDEN, STRATEGY if coached else 0
+        )
+    )
+    selector = EpsilonGreedy(LinearDecay(0.0, 0.0, 0))
+    if not coached:
+        return EntityController(agent, selector, View(view, interval), spec)
+    coach = Coach(CoachSizes(spec.features + spec.actions + spec.private, EMBED, HEADS, STRATEGY))
+    return CoachController(agent, coach, selector, View(view, interval), spec, interval=interval, beta=beta)
+
+
+def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> BellmanLearner:
+    """`kind`: the name of a mixer (plain Q-learning on it), refil, refil_vdn, refil_linear, copa or copa_no_var."""
+    torch.manual_seed(seed)
+    coached = kind.startswith("copa")
+    controller = make_controller(spec, coached)
+    if coached:
+        sizes = CoachSizes(spec.features + spec.actions + spec.private, EMBED, HEADS, STRATEGY)
+        strength = 0.0 if kind == "copa_no_var" else 0.1
+        copa = CopaConfig(lambda_variational=strength, lambda_entropy=strength, **config)
+        return CopaLearner(controller, make_mixer("flex_qmix", spec, True), copa, seed, sizes)
+    if kind.startswith("refil"):
+        mixer = {"refil": "flex_qmix", "refil_vdn": "vdn", "refil_linear": "linear"}[kind]
+        return RefilLearner(controller, make_mixer(mixer, spec), RefilConfig(**config), seed)
+    return BellmanLearner(controller, make_mixer(kind, spec), BellmanConfig(**config), seed)
+
+
+KINDS = ("flex_qmix", "linear", "vdn", "none", "refil", "refil_vdn", "refil_linear", "copa", "copa_no_var")

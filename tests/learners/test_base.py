@@ -1,0 +1,223 @@
+"""Targets, losses and the clock of the target network, recomputed by hand."""
+
+import copy
+from types import SimpleNamespace
+
+import batches
+import pytest
+import torch
+
+from components.episodes import EpisodeBatch
+from controllers.entity import Unroll
+from learners.base import BellmanConfig
+
+GAMMA = 0.5
+
+
+def two_agents_three_actions() -> EpisodeBatch:
+    """Three episodes of at most two steps: one terminates after step 2, one is truncated there, one ends after one
+    step and is padded behind. Two agents; in the third episode only the first is there.
+    """
+    b, t, a, e, u = 3, 2, 2, 2, 3
+    entity_mask = torch.ones(b, t + 1, e, dtype=torch.bool)
+    entity_mask[2, :, 1] = False
+    entity_mask[2, 2] = False
+    avail = torch.zeros(b, t + 1, a, u, dtype=torch.bool)
+    avail[..., 1:] = entity_mask[..., None]
+    avail[..., 0] = ~entity_mask
+    avail[0, 1, 0, 2] = False  # the best action of agent 0 after its first step in episode 0 is not legal
+    filled = torch.tensor([[True, True], [True, True], [True, False]])
+    return EpisodeBatch(
+        entities=torch.zeros(b, t + 1, e, 1),
+        private=torch.zeros(b, t + 1, a, 0),
+        entity_mask=entity_mask,
+        obs_mask=entity_mask[:, :, :, None] & entity_mask[:, :, None],
+        avail_mask=avail,
+        actions=torch.tensor([[[1, 2], [2, 1]], [[1, 1], [2, 2]], [[2, 0], [0, 0]]]),
+        reward=torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 100.0]]),
+        terminated=torch.tensor([[False, True], [False, False], [True, False]]),
+        truncated=torch.tensor([[False, False], [False, True], [False, False]]),
+        filled_mask=filled,
+        start_actions=torch.full((b, a), -1),
+    )
+
+
+def learner_with(mixer: str, online: torch.Tensor, target: torch.Tensor, **config):
+    spec = batches.make_spec(agents=2, others=0, features=1, private=0, actions=3)
+    learner = batches.make_learner(mixer, spec, gamma=GAMMA, **config)
+    learner.controller.unroll = lambda *_: Unroll((online,))
+    learner.target_controller.unroll = lambda *_, **__: Unroll((target,))
+    return learner
+
+
+@pytest.fixture
+def values():
+    g = torch.Generator().manual_seed(3)
+    online = torch.randint(-5, 6, (3, 3, 2, 3), generator=g).float()
+    online[0, 1, 0] = torch.tensor([50.0, 1.0, 40.0])  # no-op and action 2 look best but are not legal: 1 is taken
+    target = torch.randint(-5, 6, (3, 3, 2, 3), generator=g).float()
+    return online, target
+
+
+def best(values, online, target, double):
+    """Value of the best of actions 1, 2 by hand."""
+    del values
+    a, b = (online if double else target)[1:3].tolist()
+    return float(target[1] if a >= b else target[2])
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_vdn_targets_by_hand(values, double):
+    online, target = values
+    batch = two_agents_three_actions()
+    learner = learner_with("vdn", online, target, double_q=double)
+    data = learner.controller.prepare(batch)
+    targets = learner.targets(data, learner.controller.unroll())
+
+    def agent_value(episode, step, agent):
+        return best(None, online[episode, step, agent], target[episode, step, agent], double)
+
+    # episode 0, step 0: agent 0 may only take action 1
+    first = 1.0 + GAMMA * (float(target[0, 1, 0, 1]) + agent_value(0, 1, 1))
+    assert targets[0, 0] == pytest.approx(first)
+    assert targets[0, 1] == 2.0  # terminated: no bootstrap
+    assert targets[1, 0] == pytest.approx(3.0 + GAMMA * (agent_value(1, 1, 0) + agent_value(1, 1, 1)))
+    assert targets[1, 1] == pytest.approx(4.0 + GAMMA * (agent_value(1, 2, 0) + agent_value(1, 2, 1)))  # truncated
+    assert targets[2, 0] == 5.0
+
+
+def test_vdn_loss_by_hand(values):
+    online, target = values
+    batch = two_agents_three_actions()
+    learner = learner_with("vdn", online, target)
+    loss, figures = learner.loss(batch)
+    targets = learner.targets(learner.controller.prepare(batch), learner.controller.unroll())
+    taken = [
+        (online[0, 0, 0, 1] + online[0, 0, 1, 2], targets[0, 0]),
+        (online[0, 1, 0, 2] + online[0, 1, 1, 1], targets[0, 1]),
+        (online[1, 0, 0, 1] + online[1, 0, 1, 1], targets[1, 0]),
+        (online[1, 1, 0, 2] + online[1, 1, 1, 2], targets[1, 1]),
+        (online[2, 0, 0, 2], targets[2, 0]),  # the absent agent adds nothing; the padded step does not count
+    ]
+    assert float(loss) == pytest.approx(sum(float(q - y) ** 2 for q, y in taken) / 5)
+    assert float(figures["td_error_abs"]) == pytest.approx(sum(abs(float(q - y)) for q, y in taken) / 5)
+    mean_q = (sum(float(q) for q, _ in taken)) / 9  # 2 agents in 4 steps, 1 in one
+    assert float(figures["q_taken_mean"]) == pytest.approx(mean_q)
+
+
+def test_independent_loss_by_hand(values):
+    online, target = values
+    batch = two_agents_three_actions()
+    learner = learner_with("none", online, target)
+    loss, _ = learner.loss(batch)
+    errors = []
+    for episode, step, agents in ((0, 0, 2), (0, 1, 2), (1, 0, 2), (1, 1, 2), (2, 0, 1)):
+        for agent in range(agents):
+            q = float(online[episode, step, agent, batch.actions[episode, step, agent]])
+            y = float(batch.reward[episode, step])
+            if not batch.terminated[episode, step]:
+                after = online[episode, step + 1, agent], target[episode, step + 1, agent]
+                only_one = (episode, step, agent) == (0, 0, 0)
+                y += GAMMA * (float(after[1][1]) if only_one else best(None, *after, True))
+            errors.append((q - y) ** 2)
+    assert len(errors) == 9
+    assert float(loss) == pytest.approx(sum(errors) / 9)
+
+
+def test_a_padded_step_is_never_bootstrapped_from(values):
+    """Whatever the networks say about padding, loss and gradient do not hear it."""
+    online, target = values
+    batch = two_agents_three_actions()
+    batch.terminated[2, 0] = False
+    batch.truncated[2, 0] = True  # bootstraps from observation 1, which is real; observation 2 is not
+    plain, _ = learner_with("vdn", online, target).loss(batch)
+    online, target = online.clone(), target.clone()
+    online[2, 2], target[2, 2] = 1e6, 1e6
+    online[2, 1:, 1], target[2, 1:, 1] = 1e6, 1e6  # nor what it says of absent agents
+    poisoned, _ = learner_with("vdn", online, target).loss(batch)
+    assert torch.equal(plain, poisoned)
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("episodes", [0, 0, 1, 1, 1]), ("updates", [0, 1, 1, 2, 2])])
+def test_target_network_clock(unit, expected):
+    spec = batches.make_spec()
+    batch = batches.random_batch(spec)
+    learner = batches.make_learner(
+        "flex_qmix", spec, target_update_interval=20 if unit == "episodes" else 2, target_update_unit=unit
+    )
+    copies, seen = [], 0
+    for update in range(5):
+        before = [p.clone() for p in learner.target_controller.parameters()]
+        learner.train(batch, episodes=8 * (update + 1))
+        after = list(learner.target_controller.parameters())
+        if any(not torch.equal(x, y) for x, y in zip(before, after, strict=True)):
+            seen += 1
+            online = learner.controller.state_dict()
+            assert all(torch.equal(v, online[k]) for k, v in learner.target_controller.state_dict().items())
+        copies.append(seen)
+    assert copies == expected
+
+
+@pytest.mark.parametrize("kind", batches.KINDS)
+def test_saved_learner_goes_on_bit_for_bit(kind):
+    spec = batches.make_spec()
+    batch = batches.random_batch(spec)
+    learner = batches.make_learner(kind, spec, target_update_interval=3, target_update_unit="updates")
+    for _ in range(2):
+        learner.train(batch, episodes=0)
+    twin = batches.make_learner(kind, spec, seed=9, target_update_interval=3, target_update_unit="updates")
+    twin.load_state_dict(copy.deepcopy(learner.state_dict()))
+    for _ in range(3):
+        one, two = learner.train(batch, episodes=0), twin.train(batch, episodes=0)
+        assert all(torch.equal(one[name], two[name]) for name in one)
+    for x, y in zip(learner.parameters, twin.parameters, strict=True):
+        assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize("kind", batches.KINDS)
+def test_every_parameter_learns(kind):
+    """No network is left out of the loss: after one update every trained tensor has moved."""
+    spec = batches.make_spec()
+    learner = batches.make_learner(kind, spec)
+    before = {n: [p.clone() for p in m.parameters()] for n, m in learner.modules().items()}
+    learner.train(batches.random_batch(spec), episodes=0)
+    for name, module in learner.modules().items():
+        for old, (which, new) in zip(before[name], module.named_parameters(), strict=True):
+            assert not torch.equal(old, new), f"{name}.{which}"
+
+
+def test_bfloat16_stays_close_and_gradients_finite():
+    spec = batches.make_spec()
+    batch = batches.random_batch(spec)
+    plain, half = (batches.make_learner("refil", spec, amp=amp) for amp in (False, True))
+    one, two = plain.train(batch, 0), half.train(batch, 0)
+    assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=0.05)
+    assert all(torch.isfinite(p).all() for p in half.parameters)
+
+
+def test_compiled_networks_are_each_their_own(monkeypatch):
+    """Online and target network must not share a compiled method."""
+    monkeypatch.setattr(torch, "compile", lambda fn, **_: fn)  # what matters is which method is taken from whom
+    spec = batches.make_spec()
+    learner = batches.make_learner("flex_qmix", spec)
+    learner.compile()
+    assert learner.target_controller.agent.perceive.__self__ is learner.target_controller.agent
+    assert learner.controller.agent.perceive.__self__ is learner.controller.agent
+    assert learner.target_mixer.mix.__self__ is learner.target_mixer
+
+
+def test_parameter_counts_add_up():
+    learner = batches.make_learner("copa", batches.make_spec())
+    counts = learner.parameter_counts()
+    assert set(counts) == {"controller", "mixer", "posterior", "total"}
+    assert counts["total"] == sum(p.numel() for p in learner.parameters) == sum(counts.values()) - counts["total"]
+
+
+def test_config_defaults_are_those_of_default_yaml():
+    import yaml
+
+    from utils.command_line import CONFIG_DIR
+
+    defaults = yaml.safe_load((CONFIG_DIR / "default.yaml").read_text())
+    for name, value in vars(SimpleNamespace(**vars(BellmanConfig()))).items():
+        assert defaults[name] == value, name

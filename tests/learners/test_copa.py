@@ -1,0 +1,99 @@
+"""COPA's variational term, by hand."""
+
+import batches
+import pytest
+import torch
+from torch.distributions import Normal
+
+from controllers.entity import Broadcast
+from modules.coach import Gaussian
+
+
+class Judge(torch.nn.Module):
+    """A posterior with known output that keeps what it was asked."""
+
+    def __init__(self, mean, log_variance):
+        super().__init__()
+        self.answer = Gaussian(mean, log_variance)
+
+    def forward(self, inputs, mask):
+        self.inputs, self.mask = inputs, mask
+        return self.answer
+
+
+@pytest.fixture
+def case():
+    """One episode of 7 steps and one of 6 with T = 4; agent 1 of the first joins at step 2."""
+    spec = batches.make_spec(agents=2, others=1)
+    learner = batches.make_learner("copa", spec)
+    batch = batches.random_batch(spec, batch=2, steps=7, seed=4)
+    batch.filled_mask[:] = torch.tensor([[1] * 7, [1] * 6 + [0]]).bool()
+    batch.entity_mask[:] = True
+    batch.entity_mask[0, :2, 1] = False
+    data = learner.controller.prepare(batch)
+    g = torch.Generator().manual_seed(0)
+    mean, log_variance = torch.randn(2, 8, 2, 6, generator=g), -torch.rand(2, 8, 2, 6, generator=g)
+    z = torch.randn(2, 8, 2, 6, generator=g)
+    sent = torch.zeros(2, 8, 2, dtype=torch.bool)
+    sent[:, [0, 4]] = True
+    sent[0, 0, 1], sent[0, 2, 1] = False, True
+    broadcast = Broadcast(torch.zeros(2, 8, 2, 16), z, sent, mean, log_variance)
+    return learner, data, broadcast
+
+
+def test_log_density_by_hand(case):
+    learner, data, broadcast = case
+    g = torch.Generator().manual_seed(1)
+    mean, log_variance = torch.randn(14, 2, 6, generator=g), -torch.rand(14, 2, 6, generator=g) * 9
+    judge = learner.posterior = Judge(mean, log_variance)
+    got = learner.log_density(data, broadcast)
+
+    reference = Normal(mean.view(2, 7, 2, 6), torch.exp(0.5 * log_variance).view(2, 7, 2, 6))
+    table = reference.log_prob(broadcast.strategy[:, :-1]).clamp(-1000, 0).sum(-1)
+    steps = {
+        (0, 0): [0, 1, 2, 4, 5, 6],  # step 3 is the last of its interval
+        (0, 1): [2, 4, 5, 6],
+        (1, 0): [0, 1, 2, 4, 5],
+        (1, 1): [0, 1, 2, 4, 5],
+    }
+    total = sum(float(table[b, t, a]) for (b, a), ts in steps.items() for t in ts)
+    assert float(got) == pytest.approx(total / 8, rel=1e-5)  # 2 strategies each for 4 agents
+    # the posterior looks at everything when the coach does, else with the agent's own eyes
+    mask = judge.mask.view(2, 7, 2, 3)
+    assert mask[1, [0, 4]].all()
+    assert torch.equal(mask[:, [1, 2, 3, 5, 6]], data.batch.obs_mask[:, [1, 2, 3, 5, 6]])
+    # ... and is told the action that was chosen then
+    taken = judge.inputs.view(2, 7, 3, -1)[:, :, :2, -4:].argmax(-1)
+    assert torch.equal(taken, data.batch.actions)
+
+
+def test_entropy_by_hand(case):
+    learner, data, broadcast = case
+    reference = Normal(broadcast.mean, torch.exp(0.5 * broadcast.log_variance)).entropy().clamp(0, 10).mean(-1)
+    where = [(0, 0, 0), (0, 4, 0), (0, 2, 1), (0, 4, 1), (1, 0, 0), (1, 4, 0), (1, 0, 1), (1, 4, 1)]
+    want = sum(float(reference[index]) for index in where) / 8
+    assert float(learner.entropy(data, broadcast)) == pytest.approx(want, rel=1e-5)
+
+
+def test_loss_is_the_sum_of_its_terms():
+    spec = batches.make_spec()
+    batch = batches.random_batch(spec)
+    learner = batches.make_learner("copa", spec)
+    loss, figures = learner.loss(batch)
+    want = figures["td_loss"] - 0.1 * figures["strategy_log_density"] - 0.1 * figures["strategy_entropy"]
+    torch.testing.assert_close(loss.detach(), want)
+
+
+def test_target_strategies_come_from_the_target_coach(case):
+    learner, data, _ = case
+    with torch.no_grad():
+        for p in learner.target_controller.coach.parameters():
+            p.add_(1.0)
+        ours = learner.controller.unroll(data).broadcast
+        theirs = learner.target_controller.unroll(data).broadcast
+    assert not torch.allclose(ours.mean, theirs.mean)
+    assert all(not p.requires_grad or p.grad is None for p in learner.target_controller.parameters())
+    loss, _ = learner.loss(data.batch)
+    loss.backward()
+    assert all(p.grad is None for p in learner.target_controller.parameters())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in learner.controller.coach.parameters())

@@ -1,0 +1,81 @@
+"""Padding and the order of slots change no value, no loss and no gradient: the promise that everything stands on."""
+
+import batches
+import pytest
+import torch
+
+from modules.coach import Gaussian
+
+
+@pytest.fixture(autouse=True)
+def _still_coach(monkeypatch):
+    """A strategy's noise belongs to a slot, not to an agent: compare without it."""
+    monkeypatch.setattr(Gaussian, "sample", lambda self, generator: self.mean + 0.1 * torch.exp(self.log_variance))
+
+
+def loss_and_gradients(kind, spec, batch, groups):
+    learner = batches.make_learner(kind, spec)
+    with torch.no_grad():  # apart from the online networks, so that a mix-up of the two shows
+        for parameter in learner.target_controller.parameters():
+            parameter.mul_(0.9)
+    if kind.startswith("refil"):
+        learner.draw_groups = lambda data: groups
+    loss, figures = learner.loss(batch)
+    loss.backward()
+    return loss.detach(), [p.grad for p in learner.parameters if p.grad is not None], figures
+
+
+@pytest.mark.parametrize("rearrangement", [batches.padded, batches.permuted])
+@pytest.mark.parametrize("kind", batches.KINDS)
+def test_loss_and_gradients_do_not_depend_on_slots(kind, rearrangement):
+    spec = batches.make_spec()
+    batch = batches.random_batch(spec)
+    groups = torch.rand(4, spec.entities, generator=torch.Generator().manual_seed(1)) < 0.5
+    other, layout = rearrangement(batch)
+    other_spec = batches.make_spec(agents=layout.new_agents, others=layout.new_others)
+    other_groups = torch.zeros(4, other_spec.entities, dtype=torch.bool)
+    other_groups[:, layout.entities()] = groups
+
+    loss, gradients, figures = loss_and_gradients(kind, spec, batch, groups)
+    other_loss, other_gradients, other_figures = loss_and_gradients(kind, other_spec, other, other_groups)
+
+    assert loss > 0
+    torch.testing.assert_close(other_loss, loss, rtol=1e-5, atol=1e-6)
+    assert len(gradients) == len(other_gradients) > 0
+    assert sum(float(g.abs().sum()) for g in gradients) > 0
+    for one, two in zip(gradients, other_gradients, strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-3, atol=2e-5)
+    for name, value in figures.items():
+        torch.testing.assert_close(other_figures[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["flex_qmix", "copa"])
+def test_values_follow_their_agents(kind):
+    spec = batches.make_spec()
+    batch = batches.random_batch(spec)
+    for rearrangement in (batches.padded, batches.permuted):
+        other, layout = rearrangement(batch)
+        other_spec = batches.make_spec(agents=layout.new_agents, others=layout.new_others)
+        controller = batches.make_learner(kind, spec).controller
+        moved = batches.make_learner(kind, other_spec).controller
+        q = controller.unroll(controller.prepare(batch)).q[0]
+        q_moved = moved.unroll(moved.prepare(other)).q[0]
+        torch.testing.assert_close(q_moved[:, : q.shape[1], layout.agents], q, rtol=1e-5, atol=1e-5)
+        absent = ~other.agent_mask
+        assert absent.any()
+        assert (q_moved[absent] == 0).all()
+
+
+@pytest.mark.parametrize("kind", batches.KINDS)
+def test_trimming_a_padded_batch_changes_nothing(kind):
+    spec = batches.make_spec()
+    batch = batches.random_batch(spec)
+    wide, layout = batches.padded(batch)
+    wide = batches.rearrange(batch, layout, garbage=0.0)  # trim reads padding as the replay leaves it
+    trimmed = wide.trim()
+    assert trimmed.filled_mask.shape == batch.filled_mask.shape
+    assert trimmed.entities.shape == batch.entities.shape
+    groups = torch.rand(4, spec.entities, generator=torch.Generator().manual_seed(1)) < 0.5
+    loss, _, _ = loss_and_gradients(kind, spec, batch, groups)
+    loss_trimmed, _, _ = loss_and_gradients(kind, spec, trimmed, groups)
+    assert torch.equal(loss, loss_trimmed)

@@ -1,0 +1,80 @@
+"""REFIL's imagined split, against a slow computation of the same."""
+
+import batches
+import pytest
+import torch
+
+from learners.refil import same_group
+from utils.masking import full_view
+
+
+def test_same_group_by_hand():
+    groups = torch.tensor([[True, False, True, False]])
+    assert same_group(groups, 2).tolist() == [[[True, False, True, False], [False, True, False, True]]]
+
+
+@pytest.mark.parametrize(("split", "low", "high"), [(None, 0.45, 0.55), (0.5, 0.47, 0.53), (0.9, 0.88, 0.92)])
+def test_split_frequencies(split, low, high):
+    spec = batches.make_spec()
+    learner = batches.make_learner("refil", spec, imagine_split=split)
+    batch = batches.random_batch(spec, batch=2000, steps=2)
+    groups = learner.draw_groups(learner.controller.prepare(batch)).float()
+    assert low < float(groups.mean()) < high
+    # with p drawn per episode, the shares of group one spread far more than with a fixed p
+    spread = float(groups.mean(dim=1).var())
+    assert (spread > 0.1) == (split is None)
+
+
+def test_everyone_in_one_group_is_the_real_pass():
+    spec = batches.make_spec()
+    learner = batches.make_learner("refil", spec)
+    batch = batches.random_batch(spec)
+    data = learner.controller.prepare(batch)
+    learner.draw_groups = lambda data: torch.ones(4, spec.entities, dtype=torch.bool)
+    masks = tuple(data.view_mask & group for group in learner.groups(data))
+    real, within, between = learner.controller.unroll(data, masks).q
+    torch.testing.assert_close(within, real)
+    nothing = learner.controller.unroll(data, (torch.zeros_like(data.view_mask),)).q[1]
+    torch.testing.assert_close(between, nothing)
+
+
+@pytest.mark.parametrize("kind", ["refil", "refil_vdn", "refil_linear"])
+def test_imagined_loss_against_separate_passes(kind):
+    """Shared projections give what three separate passes give."""
+    spec = batches.make_spec()
+    learner = batches.make_learner(kind, spec, imagine_lambda=0.3)
+    batch = batches.random_batch(spec)
+    groups = torch.rand(4, spec.entities) < 0.5
+    learner.draw_groups = lambda data: groups
+    loss, figures = learner.loss(batch)
+
+    controller, mixer = learner.controller, learner.mixer
+    data = controller.prepare(batch)
+    same = same_group(groups, spec.agents)[:, None]
+    q = [
+        learner.chosen(data, controller.unroll(data._replace(view_mask=data.view_mask & mask)).q[0])
+        for mask in (torch.ones_like(same), same, ~same)
+    ]
+    targets = learner.targets(data, controller.unroll(data))
+    inputs = learner.mixer_inputs(data, controller.unroll(data)).steps(None, -1)
+    real = ((mixer(q[0], inputs).q_tot - targets) ** 2)[batch.filled_mask].mean()
+    flat = inputs._replace(entities=inputs.entities.flatten(0, 1), entity_mask=inputs.entity_mask.flatten(0, 1))
+    absent = ~batch.agent_mask[:, :-1]
+    q_imagined = torch.cat([q[1].masked_fill(absent, 0), q[2].masked_fill(absent, 0)], -1).flatten(0, 1)
+    full = full_view(batch.entity_mask[:, :-1], spec.agents)
+    masks = ((full & same).flatten(0, 1), (full & ~same).flatten(0, 1))
+    if kind == "refil_vdn":
+        q_tot = q_imagined.sum(-1)
+    elif kind == "refil":
+        w1 = torch.cat([mixer.w1.per_agent(flat, spec.agents, (mask,))[1] for mask in masks], 1).softmax(-1)
+        hidden = torch.nn.functional.elu((q_imagined[:, None] @ w1)[:, 0] + mixer.b1.mean(flat, spec.agents))
+        w_final = mixer.w_final.mean(flat, spec.agents).softmax(-1)
+        q_tot = (hidden * w_final).sum(-1) + mixer.v.mean(flat, spec.agents).mean(-1)
+    else:
+        weights = [mixer.weight.per_agent(flat, spec.agents, (mask,))[1].mean(-1).abs() for mask in masks]
+        q_tot = (q_imagined * torch.cat(weights, -1)).sum(-1) + mixer.bias.mean(flat, spec.agents).mean(-1)
+    imagined = ((q_tot.view_as(targets) - targets) ** 2)[batch.filled_mask].mean()
+
+    torch.testing.assert_close(figures["td_loss"], real.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(figures["imagined_loss"], imagined.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(loss, 0.7 * real + 0.3 * imagined, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,85 @@
+"""Attention against a slow computation of the same, one agent and one head at a time."""
+
+import pytest
+import torch
+
+from modules.layers.attention import EntityAttention
+from modules.layers.inputs import entity_inputs
+
+
+@pytest.fixture
+def layer():
+    torch.manual_seed(0)
+    return EntityAttention(in_dim=6, embed_dim=8, out_dim=5, heads=2, query_extra=3)
+
+
+def slow(layer, x, mask, extra):
+    """Row by row, over the visible entities only."""
+    rows, agents, entities = mask.shape
+    result = torch.zeros(rows, agents, layer.embed_dim)
+    width = layer.embed_dim // layer.heads
+    for m in range(rows):
+        for a in range(agents):
+            seen = [e for e in range(entities) if mask[m, a, e]]
+            if not seen:
+                continue
+            query = layer.query(torch.cat([x[m, a], extra[m, a]]) if extra is not None else x[m, a])
+            keys, values = layer.key_value(x[m, seen]).chunk(2, dim=-1)
+            for h in range(layer.heads):
+                part = slice(h * width, (h + 1) * width)
+                weights = torch.softmax(keys[:, part] @ query[part] / width**0.5, dim=0)
+                result[m, a, part] = weights @ values[:, part]
+    return result
+
+
+def test_attend_and_forward(layer):
+    x, extra = torch.randn(4, 5, 6), torch.randn(4, 3, 3)
+    masks = tuple(torch.rand(4, 3, 5) < p for p in (0.3, 0.7))
+    masks[0][0, 0] = False  # sees nothing
+    got = layer.attend(x, masks, extra)
+    for k, mask in enumerate(masks):
+        torch.testing.assert_close(got[k], slow(layer, x, mask, extra), rtol=1e-4, atol=1e-5)
+    assert (got[0, 0, 0] == 0).all()
+    torch.testing.assert_close(layer(x, masks, extra)[0, 0, 0], layer.out.bias)
+
+
+def test_mean_over_present_agents():
+    torch.manual_seed(1)
+    layer = EntityAttention(in_dim=6, embed_dim=8, out_dim=5, heads=2)
+    x = torch.randn(4, 5, 6)
+    mask = torch.rand(4, 3, 5) < 0.6
+    mask[:, 1] = False  # an absent agent
+    mask[3] = False  # nobody there at all
+    mask[2, 0, 0] = True
+    got = layer.attend_mean(x, mask)
+    single = slow(layer, x, mask, None)
+    for m in range(4):
+        rows = [a for a in range(3) if mask[m, a].any()]
+        want = single[m, rows].mean(dim=0) if rows else torch.zeros(8)
+        torch.testing.assert_close(got[m], want, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_are_finite_where_nothing_is_seen(layer):
+    x = torch.randn(2, 5, 6, requires_grad=True)
+    layer(x, (torch.zeros(2, 3, 5, dtype=torch.bool),), torch.randn(2, 3, 3)).sum().backward()
+    assert (x.grad == 0).all()
+
+
+def test_unseen_entities_have_no_influence(layer):
+    x, extra = torch.randn(2, 5, 6), torch.randn(2, 3, 3)
+    mask = torch.ones(2, 3, 5, dtype=torch.bool)
+    mask[:, :, 4] = False
+    changed = x.clone()
+    changed[:, 4] = 1e3
+    assert torch.equal(layer(x, (mask,), extra), layer(changed, (mask,), extra))
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="multiple of heads"):
+        EntityAttention(4, 6, 4, heads=4)
+
+
+def test_entity_inputs_by_hand():
+    entities = torch.arange(6.0).view(1, 3, 2)
+    rows = entity_inputs(entities, torch.tensor([[-1, 1]]), actions=2, private=torch.tensor([[[7.0], [8.0]]]))
+    assert rows.tolist() == [[[0, 1, 0, 0, 7], [2, 3, 0, 1, 8], [4, 5, 0, 0, 0]]]
