@@ -22,6 +22,7 @@ from utils.command_line import CONFIG_DIR, config_names
 MAIN = Path(__file__).parents[1] / "src" / "main.py"
 #: a run that does not end in time is killed after so many seconds, and the test fails
 PATIENCE = 240.0
+STOPPING = "\nstopping after this round; a second signal stops at once\n"
 
 pytestmark = pytest.mark.slow
 
@@ -148,7 +149,7 @@ def test_killed_resumed_stopped_and_evaluated(results):
         assert f"models/1/{killed_at}" in program.wait_for("resuming")
         program.wait_for("/1,000,000 steps")
         program.process.send_signal(signal.SIGINT)
-        assert program.finish() == (130, "stopped by SIGINT\n")
+        assert program.finish() == (130, STOPPING + "stopped by SIGINT\n")
     assert status(results, 2) == "INTERRUPTED"
     folder, state = load_checkpoint(results / "models" / "2")
     assert state["progress"]["t_env"] == int(folder.name) > killed_at
@@ -176,7 +177,7 @@ def test_ctrl_c_with_worker_processes(results):
     with Program(*words, results=results) as program:
         program.wait_for("/1,000,000 steps")
         os.killpg(program.process.pid, signal.SIGINT)
-        assert program.finish() == (130, "stopped by SIGINT\n")
+        assert program.finish() == (130, STOPPING + "stopped by SIGINT\n")
         deadline = time.monotonic() + PATIENCE
         while members(program.process.pid):  # the process that started the workers ends when it finds itself alone
             assert time.monotonic() < deadline
@@ -192,7 +193,7 @@ def test_sigterm_without_sacred(results):
     with Program(*words, results=results, command=("-c", start, str(MAIN.parent))) as program:
         program.wait_for("/1,000,000 steps")
         program.process.send_signal(signal.SIGTERM)
-        assert program.finish() == (143, "stopped by SIGTERM\n")
+        assert program.finish() == (143, STOPPING + "stopped by SIGTERM\n")
     assert status(results, 1) == "INTERRUPTED"
     load_checkpoint(results / "models" / "1")
     assert {"config.json", "info.json", "metrics.jsonl"} <= {path.name for path in (results / "sacred" / "1").iterdir()}

@@ -1,5 +1,7 @@
 """Stopping a run from outside: the first signal asks, the second one insists."""
 
+import contextlib
+import os
 import signal
 import threading
 from types import FrameType
@@ -52,5 +54,9 @@ class StopSignal:
         self._count += 1
         if self.signum is None:
             self.signum = signum
-        if self._count == 2:
+        if self._count == 1:
+            with contextlib.suppress(OSError):
+                # not print: the handler may have cut into another write to the same stream
+                os.write(2, b"\nstopping after this round; a second signal stops at once\n")
+        elif self._count == 2:
             raise Interrupted

@@ -205,6 +205,17 @@ def test_killed_while_a_checkpoint_is_replaced(run_folder, monkeypatch, renames)
     assert names(run_folder) == ["100"]
 
 
+def test_a_replaced_checkpoint_comes_back_when_the_next_one_is_saved(run_folder, monkeypatch):
+    save_checkpoint(run_folder / "100", marked(1))
+    with monkeypatch.context() as patch:
+        kill_at_rename(patch, 1)
+        with pytest.raises(Killed):
+            save_checkpoint(run_folder / "100", marked(2))
+    save_checkpoint(run_folder / "200", marked(3))
+    assert names(run_folder) == ["100", "200"]
+    assert number_of(run_folder, 100) == 1
+
+
 @pytest.mark.parametrize("renames", [0, 1])
 def test_an_error_while_saving_leaves_the_old_checkpoint_and_no_litter(run_folder, monkeypatch, renames):
     save_checkpoint(run_folder / "100", marked(1))

@@ -54,13 +54,13 @@ def test_every_yaml_file_loads_and_says_what_it_is(kind):
 
 def test_later_layers_win(folder):
     (folder / "envs" / "task.yaml").write_text(
-        "lr: 0.1\ngamma: 0.1\nbeta: 0.1\nt_max: 5\nenv_args: {scenario: sz, train_team: 2-3, episode_limit: 9}"
+        "lr: 0.1\ngamma: 0.1\nbeta: 0.1\nt_max: 5\nenv_args: {scenario: mmm, train_team: 3-4, episode_limit: 9}"
     )
     (folder / "algs" / "method.yaml").write_text("gamma: 0.2\nbeta: 0.2\nenv_args: {train_team: 4-5}")
     loaded = load_config(["--config=method", "--env-config", "task", "with", "beta=0.3", "env_args.episode_limit=7"])
     assert (loaded.lr, loaded.gamma, loaded.beta, loaded.t_max) == (0.1, 0.2, 0.3, 5)
     args = loaded.env_args
-    assert (args.scenario, args.train_team, args.episode_limit) == ("sz", "4-5", 7)
+    assert (args.scenario, args.train_team, args.episode_limit) == ("mmm", "4-5", 7)
 
 
 def test_with_may_be_missing_and_the_last_of_two_wins():
