@@ -5,8 +5,8 @@ check: ## what CI runs
 	./run.sh test
 
 test: ## the tests alone; make test WORDS="-k config"
-	./run.sh python -m pytest $(WORDS)
+	./run.sh tool pytest $(WORDS)
 
 format: ## sort imports, lay the code out
-	./run.sh python -m ruff check --select I --fix .
-	./run.sh python -m ruff format .
+	./run.sh tool ruff check --select I --fix .
+	./run.sh tool ruff format .

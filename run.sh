@@ -3,6 +3,7 @@
 #
 #   ./run.sh --config=copa --env-config=sc2_sz with seed=1   train or test; ./run.sh --help explains the words
 #   ./run.sh test [pytest's words]                           what CI runs: ruff, mypy, pytest
+#   ./run.sh tool NAME ...                                   one of these alone, such as: tool pytest -k config
 #   ./run.sh python FILE ...                                 any program in that environment, src on its path
 set -euo pipefail
 
@@ -65,6 +66,11 @@ test)
     "$venv/bin/python" -m ruff format --check .
     "$venv/bin/python" -m mypy
     exec "$venv/bin/python" -m pytest "$@"
+    ;;
+tool)
+    shift
+    install requirements-dev.txt
+    exec "$venv/bin/python" -m "$@"
     ;;
 python)
     shift

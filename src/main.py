@@ -5,6 +5,7 @@ Exit codes: 0 the run is complete, 1 it failed, 2 the user can correct something
 
 import json
 import logging as std_logging
+import signal
 import sys
 import traceback
 import warnings
@@ -166,8 +167,6 @@ def _silent_logger() -> std_logging.Logger:
 
 
 def _signal_name(stop: StopSignal) -> str:
-    import signal
-
     return signal.Signals(stop.signum).name if stop.signum is not None else "the keyboard"
 
 
