@@ -1,7 +1,8 @@
 """From units to what agents see and may do, and back from actions to orders. The same for every battle engine.
 
-Shape letters: B battles, S unit slots, M = S / 2 slots of one side (= A agents, and the number of tags), E = S entities,
-D features, U = 6 + M actions. Work is done with the battle as the last axis, like the engines', and turned round at the end.
+Shape letters: B battles, R battles that begin anew, S unit slots (= E entities), M = S / 2 slots of one side (= A
+agents, and the number of tags), D features, U = 6 + M actions. Work is done with the battle as the last axis, like the
+engines', and turned round at the end.
 """
 
 from typing import NamedTuple
@@ -85,68 +86,73 @@ class Encoder:
         self.slot_of_tag = self.tags.clone()
         self._steps = torch.tensor(MOVES, device=device).T * MOVE_AMOUNT
         self._itself = torch.eye(*(spec.agents, slots), dtype=torch.bool, device=device)[:, :, None]
-        self._static = torch.zeros(slots, spec.features, num_battles, device=device)
+        #: (B, E, D) the features that only change when a unit dies
+        self._static = torch.zeros(num_battles, slots, spec.features, device=device)
         self._target_pair = torch.zeros(spec.agents, slots, num_battles, dtype=torch.bool, device=device)
         self._healer = torch.zeros(shape, dtype=torch.bool, device=device)
-        self._full = torch.ones(3, slots, num_battles, device=device)
-        self._period = torch.ones(shape, device=device)
+        #: (4, S, B) what health, shield, energy and cooldown are divided by; enemies show no cooldown
+        self._full = torch.ones(4, slots, num_battles, device=device)
 
-    def begin(self, battle_mask: Tensor, types: Tensor, tags: Tensor) -> None:
-        """Take up new episodes where `battle_mask (B,)` is True, with unit `types (S, B)` and `tags (S, B)`."""
+    def begin(self, battles: Tensor, types: Tensor, tags: Tensor) -> None:
+        """Take up new episodes in `battles (R,)`, with unit `types (S, R)` and `tags (S, R)`."""
         team = self.spec.agents
-        self.tags = torch.where(battle_mask, tags, self.tags)
+        self.tags[:, battles] = tags
         # the inverse of a permutation is its arg sort
-        self.slot_of_tag = torch.cat([self.tags[:team].argsort(0), self.tags[team:].argsort(0)])
+        self.slot_of_tag[:, battles] = torch.cat([tags[:team].argsort(0), tags[team:].argsort(0)])
         f = self.table.lookup(types)
-        full = torch.stack([f["health"], f["shield"], f["energy"]])
+        full = torch.stack([f["health"], f["shield"], f["energy"], f["cooldown"]])
         # what a unit does not have stays 0 when it is divided by 1
-        self._full = torch.where(battle_mask, torch.where(full > 0, full, 1.0), self._full)
-        period = torch.where(f["cooldown"] > 0, f["cooldown"], 1.0)[:team]
-        self._period = torch.where(battle_mask, period, self._period)
+        full = torch.where(full > 0, full, 1.0)
+        full[3, team:] = torch.inf
+        self._full[..., battles] = full
 
         healer = f["heal"][:team] > 0
-        self._healer = torch.where(battle_mask, healer, self._healer)
+        self._healer[:, battles] = healer
         shoots = (f["damage"][:team, None] > 0) & ((f["flies"] == 0) | (f["hits_air"][:team, None] > 0))
         shoots[:, :team] = False
         heals = healer[:, None] & (f["biological"] > 0)
         heals[:, team:] = False
-        self._target_pair = torch.where(battle_mask, (shoots | heals) & ~self._itself, self._target_pair)
+        self._target_pair[..., battles] = (shoots | heals) & ~self._itself
 
-        static = torch.zeros_like(self._static)
+        static = torch.zeros(len(battles), 2 * team, self.spec.features, device=types.device)
         columns = self.spec.feature_slices
-        static[:, columns["tag"]][:team, :team].scatter_(1, self.tags[:team, None], 1.0)
-        static[:, columns["tag"]][team:, team:].scatter_(1, self.tags[team:, None], 1.0)
-        kinds = torch.arange(len(self.table.units), device=types.device)[:, None]
-        static[:, columns["type"]] = (types[:, None] == kinds).float()
-        self._static = torch.where(battle_mask, static, self._static)
+        tag_columns = static[..., columns["tag"]]
+        tag_columns[:, :team, :team].scatter_(2, tags[:team].T[..., None], 1.0)
+        tag_columns[:, team:, team:].scatter_(2, tags[team:].T[..., None], 1.0)
+        kinds = torch.arange(len(self.table.units), device=types.device)
+        static[..., columns["type"]] = (types.T[..., None] == kinds).float()
+        self._static[battles] = static
 
     def view(self, units: Units) -> View:
         """Encode `units` as the agents see them."""
-        team = self.spec.agents
-        alive, x, y = units.alive, units.position[0], units.position[1]
+        team, columns = self.spec.agents, self.spec.feature_slices
+        alive, (x, y) = units.alive, units.position
+        dx, dy = x[:team, None] - x, y[:team, None] - y
+        square = dx.mul_(dx).addcmul_(dy, dy)
         both_alive = alive[:team, None] & alive
-        square = (x[:team, None] - x).square().addcmul_(*2 * [y[:team, None] - y])
         present = units.type >= 0
-        obs_mask = (square <= SIGHT_RANGE**2) & both_alive | (self._itself & present)
-        avail = self._legal(units, (square <= SHOOT_RANGE**2) & both_alive & self._target_pair)
+        obs_mask = square.le(SIGHT_RANGE**2).logical_and_(both_alive).logical_or_(self._itself & present)
+        targets = square.le(SHOOT_RANGE**2).logical_and_(both_alive).logical_and_(self._target_pair)
+        avail_mask = self._legal(units, targets).permute(2, 0, 1).contiguous()
 
         living = alive.float()
-        columns = self.spec.feature_slices
-        entities = self._static * living[:, None]
-        entities[:team, columns["legal"]] = avail[:, FIRST_MOVE:].float()
-        vitals = torch.stack([units.health, units.shield, units.energy], dim=1)
-        entities[:, columns["health"].start : columns["energy"].stop] = vitals / self._full.transpose(0, 1)
-        entities[:team, columns["cooldown"].start] = units.cooldown[:team] / self._period
-        # dead units may have any position, NaN excepted
-        centre = (units.position * living).sum(1) / living.sum(0).clamp(min=1)
         half = MAP_SIZE / 2
-        entities[:, columns["position"]] = ((units.position - half) / half * living).transpose(0, 1)
-        entities[:, columns["relative"]] = ((units.position - centre[:, None]) / half * living).transpose(0, 1)
+        place = units.position * living
+        centre = place.sum(1) / living.sum(0).clamp(min=1)
+        # (8, E, B) in the order of the feature columns from "health" on
+        moving = torch.stack([units.health, units.shield, units.energy, units.cooldown, *place, *place])
+        moving[:4].div_(self._full)
+        moving[4:6].sub_(half).div_(half).mul_(living)
+        moving[6:].sub_(centre[:, None]).div_(half).mul_(living)
+
+        entities = self._static * living.T[..., None]
+        entities[:, :team, columns["legal"]] = avail_mask[..., FIRST_MOVE:].float()
+        entities[..., columns["health"].start : columns["relative"].stop] = moving.permute(2, 1, 0)
         return View(
-            entities=entities.permute(2, 0, 1).contiguous(),
+            entities=entities,
             entity_mask=present.T.contiguous(),
             obs_mask=obs_mask.permute(2, 0, 1).contiguous(),
-            avail_mask=avail.permute(2, 0, 1).contiguous(),
+            avail_mask=avail_mask,
         )
 
     def _legal(self, units: Units, targets: Tensor) -> Tensor:
@@ -202,21 +208,24 @@ class Score:
         self.composition = torch.zeros(kinds, num_battles, device=device)
         self.killed = torch.zeros(num_battles, device=device)
 
-    def begin(self, battle_mask: Tensor, units: Units) -> None:
-        """Take up new episodes where `battle_mask (B,)` is True."""
-        types, team = units.type, self.team
-        pool = (units.health + units.shield)[team:]
-        self._lowest = torch.where(battle_mask, pool, self._lowest)
+    def begin(self, battles: Tensor, units: Units) -> None:
+        """Take up new episodes in `battles (R,)`; `units` are those of all battles."""
+        team = self.team
+        types = units.type[:, battles]
+        pool = (units.health + units.shield)[team:, battles]
         enemies = (types[team:] >= 0).sum(0)
-        scale = REWARD_MAX / (pool.sum(0) + REWARD_KILL * enemies + REWARD_WIN)
-        self._scale = torch.where(battle_mask, scale, self._scale)
-        self._fighter = torch.where(battle_mask, self.table["damage"][types] > 0, self._fighter)
-        composition = (types[:team, None] == self._kinds).sum(0).float()
-        self.composition = torch.where(battle_mask, composition, self.composition)
-        self.killed = torch.where(battle_mask, torch.zeros_like(self.killed), self.killed)
+        self._lowest[:, battles] = pool
+        self._scale[battles] = REWARD_MAX / (pool.sum(0) + REWARD_KILL * enemies + REWARD_WIN)
+        self._fighter[:, battles] = self.table["damage"][types] > 0
+        self.composition[:, battles] = (types[:team, None] == self._kinds).sum(0).float()
+        self.killed[battles] = 0.0
 
     def settle(self, units: Units, battle_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reward, whether the battle is over, and whether the team won it, each (B,); nothing new where not `battle_mask`."""
+        """Return the reward, whether the battle is over, and whether the team has just won, each (B,).
+
+        Args:
+            battle_mask (B,): bool, battles that were running; the others get reward 0 and are not won again.
+        """
         team = self.team
         pool = (units.health + units.shield)[team:]
         damage = (self._lowest - pool).clamp(min=0).sum(0)

@@ -60,12 +60,13 @@ class BattleEngine(ABC):
     """Plays battles between the team's units, which follow orders to the letter, and an enemy that the engine leads."""
 
     @abstractmethod
-    def spawn(self, battle_mask: Tensor, types: Tensor, position: Tensor) -> Units:
-        """Begin new battles where `battle_mask (B,)` is True and return the units of all.
+    def spawn(self, battles: Tensor, types: Tensor, position: Tensor) -> Units:
+        """Begin new battles and return the units of all battles, old and new.
 
         Args:
-            types (S, B): unit types, -1 for an empty slot.
-            position (2, S, B): where the units stand. The enemy attacks towards the centre of the allied units.
+            battles (R,): int64, which battles begin anew.
+            types (S, R): int64 unit types, -1 for an empty slot.
+            position (2, S, R): where the units stand. The enemy attacks towards the centre of the allied units.
         """
 
     @abstractmethod

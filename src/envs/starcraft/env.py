@@ -12,7 +12,7 @@ from torch import Tensor
 from envs.base import EntityEnv, TimeStep
 from envs.starcraft.encoding import Encoder, Score, make_spec
 from envs.starcraft.picture import draw
-from envs.starcraft.placement import place_armies
+from envs.starcraft.placement import draws_needed, place_armies
 from envs.starcraft.scenarios import SCENARIOS, UNITS, army_table, parse_team
 from envs.starcraft.scripted import SCRIPTED
 from envs.starcraft.skirmish import SkirmishEngine
@@ -65,7 +65,9 @@ class StarCraftEnv(EntityEnv):
         self._terminated = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self._truncated = torch.zeros_like(self._terminated)
         self._won = torch.zeros_like(self._terminated)
-        self._units = self.engine.spawn(*self._nobody())
+        nobody = torch.full((self.spec.entities, num_envs), -1, dtype=torch.int64, device=self.device)
+        everywhere = torch.arange(num_envs, device=self.device)
+        self._units = self.engine.spawn(everywhere, nobody, torch.zeros(2, *nobody.shape, device=self.device))
         self._avail = self._encoder.view(self._units).avail_mask
 
     @classmethod
@@ -77,14 +79,8 @@ class StarCraftEnv(EntityEnv):
                 raise UserError(f"env_args.{key} is not known to starcraft; did you mean env_args.{near}?")
             if known[key] is int and (isinstance(value, bool) or not isinstance(value, int)):
                 raise UserError(f"env_args.{key} = {value!r} must be a whole number")
-        texts = {key: str(value) if known[key] is str else value for key, value in env_args.items()}
-        return _completed(StarCraftArgs(**texts), test_teams)
-
-    def _nobody(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Arguments of `spawn` for battles without units."""
-        shape = (self.spec.entities, self.num_envs)
-        types = torch.full(shape, -1, dtype=torch.int64, device=self.device)
-        return self._terminated, types, torch.zeros(2, *shape, device=self.device)
+        values: dict[str, Any] = {key: str(value) if known[key] is str else value for key, value in env_args.items()}
+        return _completed(StarCraftArgs(**values), test_teams)
 
     def _reset(self, env_mask: Tensor, team: str | None) -> TimeStep:
         smallest, largest = parse_team(self.args.train_team if team is None else team, self.scenario)
@@ -93,28 +89,33 @@ class StarCraftEnv(EntityEnv):
         armies = army_table(self.scenario.name, smallest, largest, self.spec.agents).to(self.device)
         # Everything is drawn for all battles and then kept for some: which battles are reset does not
         # change what the others will draw later.
-        drawn = torch.randint(len(armies), (self.num_envs,), generator=self.generator, device=self.device)
-        types = armies[drawn].T.repeat(2, 1)
-        position = place_armies(types, self.generator)
-        order = torch.rand(2, self.spec.agents, self.num_envs, generator=self.generator, device=self.device).argsort(1)
-        self._begin(env_mask, types, position, order.flatten(0, 1))
+        team_slots, placement = self.spec.agents, draws_needed(self.spec.agents)
+        army = torch.randint(len(armies), (self.num_envs,), generator=self.generator, device=self.device)
+        draws = (placement + 2 * team_slots, self.num_envs)
+        uniform = torch.rand(draws, generator=self.generator, device=self.device)
+        battles = env_mask.nonzero()[:, 0]
+        uniform = uniform[:, battles]
+        types = armies[army[battles]].T.repeat(2, 1)
+        tags = uniform[placement:].view(2, team_slots, -1).argsort(1).flatten(0, 1)
+        self._begin(battles, types, place_armies(types, uniform[:placement]), tags)
         return self._timestep(torch.zeros(self.num_envs, device=self.device))
 
-    def _begin(self, env_mask: Tensor, types: Tensor, position: Tensor, tags: Tensor) -> None:
-        """Start battles of `types (S, B)` at `position (2, S, B)` with `tags (S, B)` where `env_mask (B,)` is True."""
-        self._units = self.engine.spawn(env_mask, types, position)
-        self._encoder.begin(env_mask, types, tags)
-        self._score.begin(env_mask, self._units)
-        self._steps.masked_fill_(env_mask, 0)
+    def _begin(self, battles: Tensor, types: Tensor, position: Tensor, tags: Tensor) -> None:
+        """Start `battles (R,)` with units of `types (S, R)` at `position (2, S, R)` that have `tags (S, R)`."""
+        self._units = self.engine.spawn(battles, types, position)
+        self._encoder.begin(battles, types, tags)
+        self._score.begin(battles, self._units)
+        self._steps[battles] = 0
+        # time steps keep the flags they were given
         self._terminated, self._truncated, self._won = (
-            flag & ~env_mask for flag in (self._terminated, self._truncated, self._won)
+            flag.index_fill(0, battles, False) for flag in (self._terminated, self._truncated, self._won)
         )
 
     def _step(self, actions: Tensor) -> TimeStep:
         running = ~(self._terminated | self._truncated)
-        legal = self._avail.gather(2, actions[:, :, None])[:, :, 0].all(1)
-        if not bool((legal | ~running).all()):
-            raise ValueError(f"illegal actions in environments {(~legal & running).nonzero()[:, 0].tolist()}")
+        illegal = ~self._avail.gather(2, actions[:, :, None])[:, :, 0] & running[:, None]
+        if bool(illegal.any()):
+            raise ValueError(f"illegal actions: (environment, agent) {illegal.nonzero().tolist()}")
         self._units = self.engine.advance(self._encoder.orders(actions, self._units), running)
         reward, over, won = self._score.settle(self._units, running)
         self._steps += running

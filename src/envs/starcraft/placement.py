@@ -1,6 +1,7 @@
 """Where the armies of a battle stand at its beginning."""
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -14,34 +15,40 @@ JITTER = 1.0
 SPACING = 1.25
 
 
+@cache
 def _honeycomb(count: int) -> Tensor:
     """The `count` places nearest to the origin of a triangular grid, (count, 2)."""
-    places = [
-        (SPACING * (column + row / 2), SPACING * row * math.sqrt(0.75))
-        for row in range(-4, 5)
-        for column in range(-6, 7)
-    ]
+    row_height = SPACING * math.sqrt(0.75)
+    places = [(SPACING * (column + row / 2), row_height * row) for row in range(-4, 5) for column in range(-6, 7)]
     return torch.tensor(sorted(places, key=lambda p: (round(math.hypot(*p), 6), p))[:count], dtype=torch.float32)
 
 
-def place_armies(types: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw positions (2, S, B) for units of `types (S, B)`, allies in the first half of the slots.
+def draws_needed(team_slots: int) -> int:
+    """How many uniform numbers `place_armies` turns into one battle."""
+    return 1 + 4 + 2 * team_slots
+
+
+def place_armies(types: Tensor, uniform: Tensor) -> Tensor:
+    """Positions (2, S, R) for units of `types (S, R)`, allies in the first half of the slots.
 
     The line of the two army centres is turned by any angle about the centre of the map; the units of an army stand
     close together on a honeycomb that is turned with it, each on a random place of the innermost that it needs.
+
+    Args:
+        uniform (draws, R): `draws_needed` numbers in [0, 1) for each battle.
     """
     slots, battles = types.shape
     team, device = slots // 2, types.device
-    turn = torch.rand(battles, generator=generator, device=device) * (2 * math.pi)
-    jitter = (2 * torch.rand(2, 2, battles, generator=generator, device=device) - 1) * JITTER
-    shuffle = torch.rand(2, team, battles, generator=generator, device=device)
+    turn = uniform[0] * (2 * math.pi)
+    jitter = (2 * uniform[1:5].view(2, 2, battles) - 1) * JITTER
+    shuffle = uniform[5:].view(2, team, battles)
 
     side = torch.tensor([-0.5, 0.5], device=device)[:, None] * ARMY_DISTANCE
     axis = torch.stack([turn.cos(), turn.sin()])
     centres = MAP_SIZE / 2 + side * axis[:, None] + jitter
     # units fill the innermost places: the absent come last in the shuffle
-    present = (types >= 0).view(2, team, battles)
-    place = _honeycomb(team).to(device)[torch.where(present, shuffle, shuffle + 1).argsort(1).argsort(1)]
+    absent = (types < 0).view(2, team, battles)
+    place = _honeycomb(team).to(device)[(shuffle + absent).argsort(1).argsort(1)]
     along, across = place.unbind(-1)
     offset = torch.stack([along * axis[0] - across * axis[1], along * axis[1] + across * axis[0]])
     return (centres[:, :, None] + offset).reshape(2, slots, battles)

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from envs.base import EnvSpec, ScriptedPolicy, TimeStep
 from envs.starcraft.encoding import FIGURES, FIRST_MOVE, FIRST_TARGET
-from envs.starcraft.scenarios import UNITS
+from envs.starcraft.scenarios import MAP_SIZE, UNITS
 from utils.masking import masked_argmax
+
+#: What a weapon reaches within a few game loops counts as in its range.
+NEARLY = 0.3
 
 
 class _Reader:
@@ -26,23 +29,25 @@ class _Reader:
         """(B, E, K) one-hot, all zeros for the dead and the absent."""
         return timestep.entities[..., self.slices["type"]]
 
-    def flagged(self, timestep: TimeStep, figure: str) -> Tensor:
-        """(B, E) bool: living units whose type has a positive `figure`."""
-        flags = torch.tensor([float(getattr(unit, figure) > 0) for unit in self.units], device=timestep.entities.device)
-        return self.types(timestep) @ flags > 0
+    def figure(self, timestep: TimeStep, name: str) -> Tensor:
+        """(B, E) a figure of every living unit's type, 0 for the others."""
+        types = self.types(timestep)
+        return types @ torch.tensor([float(getattr(unit, name)) for unit in self.units], device=types.device)
+
+    def column(self, timestep: TimeStep, name: str) -> Tensor:
+        """(B, E) a feature that is one column wide."""
+        return timestep.entities[..., self.slices[name].start]
 
     def strength(self, timestep: TimeStep) -> Tensor:
         """(B, E) health and shield left, in points."""
-        types, features = self.types(timestep), timestep.entities
-        full = torch.tensor(
-            [[unit.health, unit.shield] for unit in self.units], dtype=torch.float32, device=features.device
+        return sum(
+            (self.column(timestep, name) * self.figure(timestep, name) for name in ("health", "shield")),
+            start=torch.zeros((), device=timestep.entities.device),
         )
-        left = torch.cat([features[..., self.slices["health"]], features[..., self.slices["shield"]]], dim=-1)
-        return ((types @ full) * left).sum(-1)
 
     def offsets(self, timestep: TimeStep) -> Tensor:
-        """(B, A, E, 2) from every agent to every unit."""
-        position = timestep.entities[..., self.slices["position"]]
+        """(B, A, E, 2) from every agent to every unit, in distances on the map."""
+        position = timestep.entities[..., self.slices["position"]] * (MAP_SIZE / 2)
         return position[:, None] - position[:, : self.agents, None]
 
     def by_slot(self, timestep: TimeStep) -> Tensor:
@@ -51,7 +56,7 @@ class _Reader:
         tags = timestep.entities[..., self.slices["tag"]]
         enemy = legal.float() @ tags[:, self.agents :, self.agents :].transpose(1, 2) > 0
         ally = legal.float() @ tags[:, : self.agents, : self.agents].transpose(1, 2) > 0
-        healer = self.flagged(timestep, "heal")[:, : self.agents, None]
+        healer = self.figure(timestep, "heal")[:, : self.agents, None] > 0
         return torch.cat([ally & healer, enemy & ~healer], dim=-1)
 
     def action_on(self, timestep: TimeStep, slot: Tensor) -> Tensor:
@@ -86,34 +91,41 @@ def attack_nearest(spec: EnvSpec) -> ScriptedPolicy:
 
 
 def focus_fire(spec: EnvSpec) -> ScriptedPolicy:
-    """Each attacks the weakest legal target (health + shield), and walks towards the nearest enemy where there is none."""
+    """Each attacks the weakest legal target (health + shield) among those that its weapon reaches from where it stands,
+    so that nobody runs past one enemy to get at another; otherwise it attacks, or walks to, the nearest.
+    """
     return _fighter(spec, focus=True)
 
 
 def _fighter(spec: EnvSpec, focus: bool) -> ScriptedPolicy:
+    """The two teams above. Healers tend the comrade with the least share of its health, and follow the nearest."""
     reader = _Reader(spec)
 
     def act(timestep: TimeStep, generator: torch.Generator) -> Tensor:
         agents = reader.agents
         offset = reader.offsets(timestep)
         distance = offset.norm(dim=-1)
-        healer = reader.flagged(timestep, "heal")
-        fighter = reader.flagged(timestep, "damage")
-        friend = reader.flagged(timestep, "biological")[:, None, :agents].expand(-1, agents, -1)
-        friend = friend & ~torch.eye(agents, dtype=torch.bool, device=friend.device)
-        # fighters go for fighters; healers go for comrades
-        heals = healer[:, :agents, None]
-        goal = torch.cat([friend & heals, fighter[:, None, agents:] & ~heals], dim=-1)
+        fights, patient = reader.figure(timestep, "damage") > 0, reader.figure(timestep, "biological") > 0
+        heals = reader.figure(timestep, "heal")[:, :agents, None] > 0
+        others = ~torch.eye(agents, dtype=torch.bool, device=distance.device)
+        goal = torch.cat([patient[:, None, :agents] & heals & others, fights[:, None, agents:] & ~heals], dim=-1)
         legal = reader.by_slot(timestep) & goal
 
+        reach = reader.figure(timestep, "range") + reader.figure(timestep, "radius")
+        reach = reach[:, :agents, None] + reader.figure(timestep, "radius")[:, None] + NEARLY
+        weakness = -torch.where(heals, reader.column(timestep, "health")[:, None], reader.strength(timestep)[:, None])
+        by_weakness = heals | (focus & (distance <= reach))
+        # Distance decides between equals, and among targets that are out of reach. Strengths are below 1000, and so is
+        # any distance, so that the first term always comes first.
+        score = torch.where(by_weakness, 1000 + weakness, 0.0) - distance * torch.where(by_weakness, 1e-3, 1.0)
+        best = masked_argmax(score, legal)
         nearest = masked_argmax(-distance, goal)
-        # healers always tend the weakest
-        weakest = masked_argmax(-reader.strength(timestep)[:, None].expand_as(distance), legal)
-        by_strength = healer[:, :agents] | focus
-        target = torch.where(by_strength, weakest, nearest)
-        may = torch.where(by_strength, legal.any(-1), legal.gather(2, nearest[..., None])[..., 0])
+        if not focus:
+            # a fighter goes for the nearest, legal or not
+            best = torch.where(heals[..., 0], best, nearest)
+        may = legal.gather(2, best[..., None])[..., 0]
         way = offset.gather(2, nearest[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
-        return torch.where(may, reader.action_on(timestep, target), _walk(way, timestep.avail_mask))
+        return torch.where(may, reader.action_on(timestep, best), _walk(way, timestep.avail_mask))
 
     return act
 

@@ -1,8 +1,11 @@
 """The embedded battle engine: StarCraft II combat for a whole batch of battles as plain tensor code.
 
-Shape letters as in `engine.py`: S unit slots (allies first), A = S / 2, B battles (last axis); C slots that an enemy may
-choose among. A game loop reads one state, decides for all units, and only then changes anything, so neither
-side and no slot goes first. Flags are float 0 / 1 inside the loop: multiplying is several times faster than selecting.
+Shape letters as in `engine.py`: S unit slots (allies first), A = S / 2, B battles (last axis), R battles that begin
+anew; C slots that an enemy may choose among, L slots whose units may have splash. A game loop reads one state, decides
+for all units, and only then changes anything, so neither side and no slot goes first.
+
+Speed: flags inside the loop are floats, 0 or 1, because multiplying is several times faster than selecting;
+pair matrices live in buffers, because allocating them would cost as much as filling them.
 """
 
 from collections.abc import Sequence
@@ -17,28 +20,33 @@ from envs.starcraft.scenarios import LOOPS_PER_SECOND, MAP_SIZE, UnitTable, Unit
 #: An enemy looks for targets at least this far (edge to edge), and half a unit beyond its own weapon's range.
 SCAN_RANGE = 5.0
 SCAN_BEYOND_WEAPON = 0.5
-#: Shields come back at this rate once a unit has not been damaged for this long.
+#: Shields come back at this rate once a unit has not been damaged for this long (points per second, seconds).
 SHIELD_REGENERATION = 2.0
 SHIELD_DELAY = 10.0
 #: Armour leaves at least this much of every hit.
 LEAST_DAMAGE = 0.5
-#: Energy of a Medivac: what it gains per second, and what it heals with one point.
+#: Energy that healers gain per second, and health that one point of energy buys.
 ENERGY_REGENERATION = 0.7875
 HEALTH_PER_ENERGY = 3.0
 #: Distance within which a unit counts as having arrived, and health with which it counts as dead.
 ARRIVED = 1e-3
 DEAD = 1e-3
-#: Nobody is this far from anybody on the map: the dead lie further apart than this, each in a grave of its own, so
+#: Nobody on the map is this far from anybody. The dead lie further apart than this, each in a grave of its own, so
 #: that no distance test needs a mask.
 OFF_MAP = 500.0
 GRAVES_APART = 1000.0
-#: Added to the distance of a target of second choice; more than the map's diagonal.
+#: Added to the distance of a target of second choice: more than the map's diagonal.
 SECOND_CHOICE = 100.0
 NEVER = 1e6
+TINY = 1e-12
 
 
 class SkirmishEngine(BattleEngine):
-    """`num_battles` battles with up to `team_slots` units a side, on one CPU or GPU."""
+    """`num_battles` battles with up to `team_slots` units a side, on one CPU or GPU.
+
+    Enemies choose their targets once per step, at the moment when agents choose their actions: neither side reacts
+    faster than the other.
+    """
 
     def __init__(
         self, num_battles: int, team_slots: int, units: Sequence[UnitType], device: torch.device | str = "cpu"
@@ -46,274 +54,289 @@ class SkirmishEngine(BattleEngine):
         self.team_slots = team_slots
         self.table = UnitTable(units, device)
         slots = 2 * team_slots
-        factory = {"dtype": torch.float32, "device": torch.device(device)}
         self._has_healers = any(unit.heal > 0 for unit in units)
         self._has_splash = any(unit.splash > 0 for unit in units)
         #: slots among which an enemy chooses: the allies, and its own comrades where there are healers
         self._choices = slots if self._has_healers else team_slots
 
-        self._type = torch.full((slots, num_battles), -1, dtype=torch.int64, device=device)
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(*shape, num_battles, device=device)
+
         self._owner = (torch.arange(slots, device=device) >= team_slots).long()[:, None]
-        #: (2, 2S, B) where the units are, followed by the point that each was sent to: target index S + i is i's own point
-        self._place = torch.zeros(2, 2 * slots, num_battles, **factory)
-        #: (5, S, B) health, shield, energy, cooldown in loops, loops since the last damage
-        self._vitals = torch.zeros(5, slots, num_battles, **factory)
-        self._alive = torch.zeros(slots, num_battles, **factory)
-        self._graves = (torch.arange(1, slots + 1, **factory) * GRAVES_APART)[:, None]
+        self._graves = (torch.arange(slots, device=device) + 1.0)[:, None] * GRAVES_APART
+        self._type = torch.full((slots, num_battles), -1, dtype=torch.int64, device=device)
+        #: (2, 2S, B) where the units are, then the point that each was sent to: index S + i is i's own point
+        self._place = zeros(2, 2 * slots)
+        self._unit_place = self._place[:, :slots]
         self._own_point = torch.arange(slots, 2 * slots, device=device)[:, None].expand(slots, num_battles)
-        #: (S, B) whom a unit goes for, as an index into `_place`
-        self._target = self._own_point.clone()
-        #: (A, B) the choice to which an enemy holds on while it is in range
+        #: (5, S, B) health, shield, energy, cooldown in loops, loops since the last damage
+        self._vitals = zeros(5, slots)
+        self._alive = zeros(slots)
+        #: (A, B) the choice that an enemy keeps as long as it is in range
         self._held = torch.zeros(team_slots, num_battles, dtype=torch.int64, device=device)
-        #: (3, S, B) towards its target: distance of the centres at which a unit stops, damage of a hit, whether it heals it
-        self._aim = torch.zeros(3, slots, num_battles, **factory)
-        self._derive_figures()
+        #: (S, B) whom a unit goes for in this step, as an index into `_place`
+        self._target = self._own_point.clone()
+        #: (3, S, B) towards that target: distance of the centres at which to stop, damage of a hit, whether to heal it
+        self._aim = zeros(3, slots)
+        #: (S, B) units that have something to do at their target
+        self._acts = zeros(slots)
+
+        # figures that depend on the unit types alone; filled by `spawn`
+        self._figures = {
+            name: zeros(slots) for name in ("health", "shield", "energy", "armour", "radius", "hits", "splash")
+        }
+        self._healer = zeros(slots)
+        self._top_pace, self._pace, self._period = zeros(slots), zeros(slots), zeros(slots)
+        #: (3, S, S + 1, B) `_aim` for every pair. The last column is the own point: walk to the very end, do nothing
+        self._pair = zeros(3, slots, slots + 1)
+        #: (S, S, B) distance at which two units touch; 0 where they pass over each other
+        self._contact = zeros(slots, slots)
+        #: (A, C, B) what makes a choice better (lower) or worse than its distance
+        self._bias = zeros(team_slots, self._choices)
+        #: (A, B) distance up to which an enemy sees a choice, and up to which it keeps one
+        self._scan, self._grip = zeros(team_slots), zeros(team_slots)
+        self._splash_rows = torch.zeros(0, dtype=torch.int64, device=device)
+
+        self._dx, self._dy, self._push, self._share = (zeros(slots, slots) for _ in range(4))
+        self._tiny = torch.tensor(TINY, device=device)
 
     # --- beginning a battle -----------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def spawn(self, battle_mask: Tensor, types: Tensor, position: Tensor) -> Units:
-        team, slots = self.team_slots, 2 * self.team_slots
-        self._type = torch.where(battle_mask, types, self._type)
-        self._derive_figures()
-        present = (types >= 0).float()
+    def spawn(self, battles: Tensor, types: Tensor, position: Tensor) -> Units:
+        team = self.team_slots
+        self._take_figures(battles, types)
         figures = self.table.lookup(types)
+        present = (types >= 0).float()
         calm = torch.full_like(present, SHIELD_DELAY * LOOPS_PER_SECOND)
-        vitals = torch.stack(
-            [figures["health"], figures["shield"], figures["start_energy"], torch.zeros_like(calm), calm]
-        )
+        ready = torch.zeros_like(present)
+        vitals = torch.stack([figures["health"], figures["shield"], figures["start_energy"], ready, calm])
         place = torch.where(present.bool(), position, self._graves)
-
-        allies = present[:team].sum(0).clamp(min=1)
-        start = (position[:, :team] * present[:team]).sum(1) / allies
+        start = (position[:, :team] * present[:team]).sum(1) / present[:team].sum(0).clamp(min=1)
         points = torch.cat([place[:, :team], start[:, None].expand(2, team, -1)], dim=1)
-        self._place = torch.where(battle_mask, torch.cat([place, points], dim=1), self._place)
-        self._vitals = torch.where(battle_mask, vitals, self._vitals)
-        self._alive = torch.where(battle_mask, present, self._alive)
+
+        self._type[:, battles] = types
+        self._place[..., battles] = torch.cat([place, points], dim=1)
+        self._vitals[..., battles] = vitals
+        self._alive[:, battles] = present
         self._bury()
-        # the first thing in sight is held on to, as if it had been chosen one game loop ago
-        self._held = torch.where(battle_mask, self._preference().min(1).indices, self._held)
+        # what is nearest now counts as chosen: it is kept if it is in range already
+        self._held[:, battles] = self._preference().min(1).indices[:, battles]
+        if self._has_splash:
+            # armies are sorted by type, so that few slots ever hold a unit with splash
+            self._splash_rows = (self._figures["splash"] > 0).any(1).nonzero()[:, 0]
         return self._units()
 
-    def _derive_figures(self) -> None:
-        """Look up everything that only depends on the unit types."""
-        team, slots = self.team_slots, 2 * self.team_slots
-        f = self.table.lookup(self._type)
-        present = (self._type >= 0).float()
-        self._radius, self._armour = f["radius"], f["armour"]
-        self._health_max, self._shield_max, self._energy_max = f["health"], f["shield"], f["energy"]
-        self._pace_max = f["speed"] / LOOPS_PER_SECOND
-        self._hits = f["hits"]
-        self._period = f["cooldown"] * LOOPS_PER_SECOND
+    def _take_figures(self, battles: Tensor, types: Tensor) -> None:
+        """Look up everything that depends on the unit types alone."""
+        team, choices = self.team_slots, self._choices
+        f = self.table.lookup(types)
+        for name, values in self._figures.items():
+            values[:, battles] = f[name]
+        healer = (f["heal"] > 0).float()
+        self._healer[:, battles] = healer
+        self._top_pace[:, battles] = f["speed"] / LOOPS_PER_SECOND
+        self._period[:, battles] = f["cooldown"] * LOOPS_PER_SECOND
 
         same_side = (self._owner == self._owner.T)[:, :, None].float()
-        touch = self._radius[:, None] + self._radius
-        # (S, S, B) damage of one hit of i on j, before armour; 0 where i cannot hit j
-        damage = (
-            f["damage"][:, None] + f["bonus_light"][:, None] * f["light"] + f["bonus_armoured"][:, None] * f["armoured"]
-        )
+        itself = torch.eye(2 * team, device=types.device)[:, :, None]
+        touch = f["radius"][:, None] + f["radius"]
+        armoured, light = f["bonus_armoured"][:, None] * f["armoured"], f["bonus_light"][:, None] * f["light"]
         reachable = 1 - f["flies"] * (1 - f["hits_air"][:, None])
-        self._hit = damage * reachable * (1 - same_side) * present
-        itself = torch.eye(slots, device=self._type.device)[:, :, None]
-        mends = (f["heal"] > 0).float()[:, None] * f["biological"] * same_side * (1 - itself)
-        # one column more than units: towards a point a unit walks to the very end and does nothing there
-        pair = torch.stack([f["range"][:, None] + touch, self._hit, mends])
-        self._pair = F.pad(pair, (0, 0, 0, 1))
+        hit = (f["damage"][:, None] + armoured + light) * reachable * (1 - same_side) * (types >= 0)
+        mends = healer[:, None] * f["biological"] * same_side * (1 - itself)
+        pair = torch.stack([f["range"][:, None] + touch, hit, mends])
+        self._pair[..., battles] = F.pad(pair, (0, 0, 0, 1))
+        self._contact[..., battles] = touch * (f["layer"][:, None] == f["layer"]) * (1 - itself)
 
-        # (S, S, B) distance at which two units touch; 0 where they pass over each other
-        self._contact = touch * (f["layer"][:, None] == f["layer"]) * (1 - itself)
-
-        # what enemies prefer: the smallest of centre distance + bias
-        choices = self._choices
-        fit = self._hit[team:, :choices] + mends[team:, :choices]
-        threat = (f["damage"] > 0).float()[:choices]
-        self._healer = (f["heal"] > 0).float()
-        second = (1 - threat) * (1 - self._healer[team:, None]) * SECOND_CHOICE
-        self._bias = torch.where(fit > 0, second - self._radius[:choices], NEVER)
-        scan = torch.where(self._healer > 0, OFF_MAP, (f["range"] + SCAN_BEYOND_WEAPON).clamp(min=SCAN_RANGE))
-        self._scan = (scan + self._radius)[team:]
-        self._grip = (f["range"] + self._radius)[team:] + ARRIVED
-        if self._has_splash:
-            self._half_line = f["splash"] / 2
-            # armies are sorted by type, so that few slots ever hold a unit with splash
-            self._splash_rows = (self._half_line > 0).any(1).nonzero()[:, 0]
+        # who cannot fight back is a second choice, but not to healers
+        harmless = (f["damage"] == 0)[:choices] * (1 - healer[team:, None]) * SECOND_CHOICE
+        useful = (hit + mends)[team:, :choices] > 0
+        self._bias[..., battles] = torch.where(useful, harmless - f["radius"][:choices], NEVER)
+        scan = torch.where(healer > 0, OFF_MAP, (f["range"] + SCAN_BEYOND_WEAPON).clamp(min=SCAN_RANGE))
+        self._scan[:, battles] = (scan + f["radius"])[team:]
+        self._grip[:, battles] = (f["range"] + f["radius"])[team:] + ARRIVED
 
     # --- one step ---------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def advance(self, orders: Orders, battle_mask: Tensor) -> Units:
-        before = (self._place.clone(), self._vitals.clone(), self._alive, self._held)
-        self._give_orders(orders)
+        state = (self._place, self._vitals, self._alive, self._held)
+        # a GPU would wait for the question longer than it needs to copy
+        stopped = self._place.is_cuda or not bool(battle_mask.all())
+        before = [part.clone() for part in state] if stopped else []
+        self._follow_orders(orders)
+        self._choose_targets()
+        self._acts = (self._aim[1] + self._aim[2]).gt(0).float().mul_(self._alive)
         for _ in range(LOOPS_PER_STEP):
             self._game_loop()
-        # always on a GPU, where asking would cost more than selecting
-        if self._place.is_cuda or not bool(battle_mask.all()):
-            after = (self._place, self._vitals, self._alive, self._held)
-            kept = [torch.where(battle_mask, new, old) for new, old in zip(after, before, strict=True)]
-            self._place, self._vitals, self._alive, self._held = kept
+        for part, old in zip(state, before, strict=False):
+            part.copy_(torch.where(battle_mask, part, old))
+        if stopped:
             self._bury()
         return self._units()
 
-    def _give_orders(self, orders: Orders) -> None:
+    def _follow_orders(self, orders: Orders) -> None:
         """Aim the allied units at what they were told, for this whole step."""
         team, slots = self.team_slots, 2 * self.team_slots
         at_unit = orders.kind >= Order.ATTACK
-        here = self._place[:, :team]
+        here = self._unit_place[:, :team]
         self._place[:, slots : slots + team] = torch.where(orders.kind == Order.MOVE, orders.point, here)
         self._target[:team] = torch.where(at_unit, orders.target, self._own_point[:team])
-        column = torch.where(at_unit, orders.target, slots)
-        self._aim[:, :team] = _towards(self._pair[:, :team], column)
-
-    def _game_loop(self) -> None:
-        slots = 2 * self.team_slots
-        self._choose_targets()
-        place = self._place[:, :slots]
-        goal = self._place.gather(1, self._target.expand(2, -1, -1))
-        way = goal - place
-        distance = (way[0] * way[0]).addcmul_(way[1], way[1]).sqrt_()
-        reach, hit, mends = self._aim
-        gap = distance - reach
-
-        # a unit with its target in range stands and acts; everybody else walks, and makes way for those who stand
-        in_range = (gap <= ARRIVED) * self._alive
-        engaged = in_range * ((hit + mends) > 0)
-        cooldown = self._vitals[3].sub_(1.0)
-        fires = engaged * (hit > 0) * (cooldown <= 0.5)
-        direction = way / distance.clamp(min=ARRIVED)
-
-        hurt = self._hurt(fires, hit, goal, direction)
-        healed = self._mend(engaged * mends) if self._has_healers else None
-
-        # the target may have fallen within this step: then there is nowhere to go
-        stride = torch.minimum(gap.clamp_(min=0.0), self._pace).mul_(gap < OFF_MAP)
-        place.addcmul_(direction, stride)
-        self._separate(1 - engaged)
-        # A weapon shoots in the game loop nearest to its time; the rest of a loop carries over to the next shot,
-        # so that the rate is exact. A weapon that had to wait carries nothing over.
-        carried = F.threshold(cooldown, -0.5, 0.0)
-        torch.where(fires > 0, self._period + carried, cooldown.clamp(min=0.0), out=self._vitals[3])
-        self._apply(*hurt, healed)
-
-    def _preference(self) -> Tensor:
-        """How enemies rank their choices, (A, C, B): distance to the edge of the other unit, plus second choice."""
-        team, choices = self.team_slots, self._choices
-        place = self._place
-        dx = place[0, team : 2 * team, None] - place[0, :choices]
-        dy = place[1, team : 2 * team, None] - place[1, :choices]
-        key = dx.mul_(dx).addcmul_(dy, dy).sqrt_().add_(self._bias)
-        if self._has_healers:
-            # a healer follows a comrade that needs nothing only when no other does
-            well = (self._vitals[0] >= self._health_max)[:choices] * SECOND_CHOICE
-            key.addcmul_(self._healer[team:, None], well[None])
-        return key
+        self._aim[:, :team] = _towards(self._pair[:, :team], torch.where(at_unit, orders.target, slots))
 
     def _choose_targets(self) -> None:
-        """Let every enemy keep a target that it can act upon, else take the nearest in sight, else march."""
+        """Let every enemy keep a target that is in its range, else take the nearest in sight, else march on."""
         team = self.team_slots
         key = self._preference()
         best, pick = key.min(1)
         held_key = key.gather(1, self._held[:, None])[:, 0]
         keeps = held_key <= self._grip
-        self._held = torch.where(keeps, self._held, pick)
+        self._held.copy_(torch.where(keeps, self._held, pick))
         best = torch.where(keeps, held_key, best)
         if self._has_healers:
             best = best - SECOND_CHOICE * (best > SECOND_CHOICE / 2)
         sees = best <= self._scan
         self._target[team:] = torch.where(sees, self._held, self._own_point[team:])
-        column = torch.where(sees, self._held, 2 * team)
-        self._aim[:, team:] = _towards(self._pair[:, team:], column)
+        self._aim[:, team:] = _towards(self._pair[:, team:], torch.where(sees, self._held, 2 * team))
+
+    def _preference(self) -> Tensor:
+        """How enemies rank their choices, lowest first, (A, C, B): the distance to the edge of the other, plus bias."""
+        team, choices = self.team_slots, self._choices
+        x, y = self._unit_place
+        dx, dy = x[team:, None] - x[:choices], y[team:, None] - y[:choices]
+        key = dx.mul_(dx).addcmul_(dy, dy).sqrt_().add_(self._bias)
+        if self._has_healers:
+            # a healer follows a comrade that needs nothing only when no other is wounded
+            well = (self._vitals[0] >= self._figures["health"])[:choices] * SECOND_CHOICE
+            key.addcmul_(self._healer[team:, None], well[None])
+        return key
+
+    # --- one game loop ----------------------------------------------------------------------------------------------
+
+    def _game_loop(self) -> None:
+        reach, hit, mends = self._aim
+        goal = self._place.gather(1, self._target.expand(2, -1, -1))
+        way = goal - self._unit_place
+        distance = (way[0] * way[0]).addcmul_(way[1], way[1]).sqrt_().clamp_(min=ARRIVED)
+        gap = distance - reach
+
+        # Who has its target in range stands and acts; everybody else walks, and makes way for those who stand.
+        # The target may have fallen within this step: then there is nothing to do and nowhere to go.
+        engaged = gap.clone().le_(ARRIVED).mul_(self._acts)
+        cooldown = self._vitals[3].sub_(1.0)
+        fires = cooldown.clone().le_(0.5).mul_(engaged)
+        if self._has_healers:
+            fires.mul_(1 - mends)
+        damage, hits = self._hurt(fires, hit, goal, way / distance if self._has_splash else way)
+        healed = self._mend(engaged * mends) if self._has_healers else None
+
+        stride = torch.minimum(gap.clamp(min=0.0), self._pace).mul_(gap.lt_(OFF_MAP)).div_(distance)
+        self._unit_place.addcmul_(way, stride)
+        self._separate(1 - engaged)
+        # A weapon shoots in the game loop nearest to its time; the rest of a loop carries over to the next shot,
+        # so that the rate is exact. A weapon that had to wait carries nothing over.
+        carried = F.threshold(cooldown, -0.5, 0.0).clamp_(max=0.0)
+        cooldown.clamp_(min=0.0).addcmul_(fires, carried.add_(self._period))
+        self._apply(damage, hits, healed)
 
     def _hurt(self, fires: Tensor, hit: Tensor, goal: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
         """Damage before armour and number of hits that every unit takes in this loop, both (S, B)."""
         slots = 2 * self.team_slots
-        blows = fires * self._hits
-        sums = torch.zeros(2, 2 * slots, blows.shape[1], device=blows.device)
-        sums.scatter_add_(1, self._target.expand(2, -1, -1), torch.stack([blows * hit, blows]))
+        blows = fires * self._figures["hits"]
+        sums = torch.zeros_like(self._place)
+        sums[0].scatter_add_(0, self._target, blows * hit)
+        sums[1].scatter_add_(0, self._target, blows)
         damage, hits = sums[:, :slots]
-        if self._has_splash and len(self._splash_rows):
+        if len(self._splash_rows):
             rows = self._splash_rows
-            # (R, S, B) does the disc of unit j touch the line through the target of unit r, across its line of fire?
-            off = self._place[:, None, :slots] - goal[:, rows, None]
-            u, v = direction[0, rows, None], direction[1, rows, None]
+            half_line = self._figures["splash"][rows, None] / 2
+            # (L, S, B) does the disc of unit j touch the line through the target of unit r, across its line of fire?
+            off = self._unit_place[:, None] - goal[:, rows, None]
+            u, v = direction[:, rows, None]
             along = off[0] * u + off[1] * v
-            beyond = (off[1] * u - off[0] * v).abs_().sub_(self._half_line[rows, None]).clamp_(min=0.0)
-            touched = along.square().addcmul_(beyond, beyond) <= self._radius.square()
+            beyond = (off[1] * u - off[0] * v).abs_().sub_(half_line).clamp_(min=0.0)
+            touched = along.square_().addcmul_(beyond, beyond) <= self._figures["radius"].square()
+            # the target itself has been hit above
             columns = torch.arange(slots, device=rows.device)[:, None]
-            touched = touched & (columns != self._target[rows, None]) & (self._half_line[rows, None] > 0)
-            burns = touched * blows[rows, None] * (self._hit[rows] > 0)
-            damage = damage + (burns * self._hit[rows]).sum(0)
+            touched = touched & (columns != self._target[rows, None]) & (half_line > 0)
+            each = self._pair[1, rows, :slots]
+            burns = touched * blows[rows, None] * (each > 0)
+            damage = damage + (burns * each).sum(0)
             hits = hits + burns.sum(0)
         return damage, hits
 
     def _mend(self, able: Tensor) -> Tensor:
-        """Health that every unit is given in this loop, (S, B); healers pay for it. Healing does not stack: healers
-        of one unit share the work.
+        """Health that every unit is given in this loop, (S, B), and that its healers pay for. Healing does not stack:
+        the healers of one unit share the work.
         """
         slots = 2 * self.team_slots
-        health, _, energy = self._vitals[:3]
-        missing = F.pad(self._health_max - health, (0, 0, 0, slots)).gather(0, self._target)
+        health, energy, full = self._vitals[0], self._vitals[2], self._figures["energy"]
+        missing = F.pad(self._figures["health"] - health, (0, 0, 0, slots)).gather(0, self._target)
         able = able * (missing > 0) * (energy > 0)
-        healers = torch.zeros(2 * slots, able.shape[1], device=able.device).scatter_add_(0, self._target, able)
+        healers = torch.zeros_like(self._place[0]).scatter_add_(0, self._target, able)
         share = able / healers.gather(0, self._target).clamp(min=1.0)
         rate = self.table["heal"].max() / LOOPS_PER_SECOND
         given = torch.minimum(share * torch.minimum(missing, rate), energy * HEALTH_PER_ENERGY)
         energy.sub_(given / HEALTH_PER_ENERGY).add_(ENERGY_REGENERATION / LOOPS_PER_SECOND)
-        torch.minimum(energy, self._energy_max, out=energy)
+        torch.minimum(energy, full, out=energy)
         return torch.zeros_like(healers).scatter_add_(0, self._target, given)[:slots]
 
     def _separate(self, walks: Tensor) -> None:
-        """Push overlapping units of one layer apart: two walkers by half each, a walker off one that stands."""
-        place = self._place[:, : 2 * self.team_slots]
-        dx = place[0, :, None] - place[0]
-        dy = place[1, :, None] - place[1]
-        push = (dx * dx).addcmul_(dy, dy).clamp_(min=1e-12).rsqrt_().mul_(self._contact).sub_(1.0).clamp_(min=0.0)
-        push.mul_((0.5 + 0.5 * walks)[:, None] - 0.5 * walks)
-        place[0].add_(dx.mul_(push).sum(1))
-        place[1].add_(dy.mul_(push).sum(1))
+        """Push overlapping units of one layer apart: two walkers by half each; who stands is not moved."""
+        x, y = self._unit_place
+        dx = torch.sub(x[:, None], x, out=self._dx)
+        dy = torch.sub(y[:, None], y, out=self._dy)
+        push = torch.addcmul(self._tiny, dx, dx, out=self._push).addcmul_(dy, dy)
+        # the overlap, as a share of the distance
+        push.rsqrt_().mul_(self._contact).sub_(1.0).relu_()
+        half = walks * 0.5
+        push.mul_(torch.sub((half + 0.5)[:, None], half, out=self._share))
+        x.add_(dx.mul_(push).sum(1))
+        y.add_(dy.mul_(push).sum(1))
 
     def _apply(self, damage: Tensor, hits: Tensor, healed: Tensor | None) -> None:
         """Take damage and healing into account, bring shields back, and bury the dead."""
         health, shield, _, _, calm = self._vitals
         absorbed = torch.minimum(shield, damage)
         left = damage - absorbed
-        # Hits that get through to health. Shields take whole hits first; among hits of different
+        # Hits that get through to health: shields take whole hits first. Among hits of different
         # strength the mean stands for each, so that their order does not matter.
-        through = torch.ceil(left * hits / damage.clamp(min=DEAD) - DEAD)
-        health.sub_(torch.maximum(left - self._armour * through, LEAST_DAMAGE * through))
-        self._alive = self._alive * (health > DEAD)
+        through = (left * hits).div_(damage.clamp(min=DEAD)).sub_(DEAD).ceil_()
+        health.sub_(torch.maximum(left.addcmul_(self._figures["armour"], through, value=-1), through * LEAST_DAMAGE))
+        self._alive.mul_(health.gt(DEAD))
         if healed is not None:
             health.add_(healed)
-        torch.minimum(health, self._health_max, out=health).mul_(self._alive)
+        torch.minimum(health, self._figures["health"], out=health).mul_(self._alive)
 
-        calm.add_(1.0).mul_(damage <= 0)
-        rested = calm >= SHIELD_DELAY * LOOPS_PER_SECOND
-        shield.sub_(absorbed).add_(rested * (SHIELD_REGENERATION / LOOPS_PER_SECOND))
-        torch.minimum(shield, self._shield_max, out=shield).mul_(self._alive)
+        calm.add_(1.0).mul_(damage.le_(0.0))
+        rested = calm.gt(SHIELD_DELAY * LOOPS_PER_SECOND).float()
+        shield.sub_(absorbed).add_(rested, alpha=SHIELD_REGENERATION / LOOPS_PER_SECOND)
+        torch.minimum(shield, self._figures["shield"], out=shield).mul_(self._alive)
         self._bury()
 
     def _bury(self) -> None:
-        """Keep the living on the map, and move everybody else to a grave."""
-        dead = (1 - self._alive) * self._graves
-        place = self._place[:, : 2 * self.team_slots]
-        torch.maximum(place, dead, out=place)
-        torch.minimum(place, dead + MAP_SIZE * self._alive, out=place)
-        self._pace = self._pace_max * self._alive
+        """Keep the living on the map, and put everybody else into a grave."""
+        grave = (1 - self._alive).mul_(self._graves)
+        torch.maximum(self._unit_place, grave, out=self._unit_place)
+        torch.minimum(self._unit_place, grave.add_(self._alive, alpha=MAP_SIZE), out=self._unit_place)
+        torch.mul(self._top_pace, self._alive, out=self._pace)
+        self._acts.mul_(self._alive)
 
     def _units(self) -> Units:
-        health, shield, energy, cooldown, _ = self._vitals
-        alive = self._alive
+        health, shield, energy, cooldown, _ = self._vitals.clone()
         return Units(
-            type=self._type,
+            type=self._type.clone(),
             owner=self._owner,
-            position=self._place[:, : 2 * self.team_slots].clone(),
-            health=health.clone(),
-            shield=shield.clone(),
-            energy=energy * alive,
-            cooldown=cooldown.clamp(min=0.0) * alive / LOOPS_PER_SECOND,
-            alive=alive > 0,
+            position=self._unit_place.clone(),
+            health=health,
+            shield=shield,
+            energy=energy.mul_(self._alive),
+            cooldown=cooldown.clamp_(min=0.0).mul_(self._alive).div_(LOOPS_PER_SECOND),
+            alive=self._alive > 0,
         )
 
 
 def _towards(pair: Tensor, column: Tensor) -> Tensor:
-    """Pick from `pair (F, A, C, B)` the entry of each unit's own column: `column (A, B)` -> `(F, A, B)`."""
+    """Pick from `pair (F, A, C, B)` the entry in each unit's own column: `column (A, B)` -> `(F, A, B)`."""
     return pair.gather(2, column[None, :, None].expand(len(pair), -1, -1, -1))[:, :, 0]
