@@ -70,19 +70,17 @@ class CoachController(EntityController):
         """
         states = self._memories(data, extra_masks)
         broadcast = self._broadcast(data, generator)
-        agent_mask = data.batch.agent_mask
-        return Unroll(tuple(self.agent.values(s, agent_mask, broadcast.strategy) for s in states), broadcast)
+        values = (self.agent.values(s, data.agent_mask, broadcast.strategy) for s in states)
+        return Unroll(tuple(values), broadcast)
 
     def _broadcast(self, data: Prepared, generator: torch.Generator | None) -> Broadcast:
         """The coach's words over whole sequences: between two broadcasts the earlier strategy stays in force."""
-        agent_mask = data.batch.agent_mask
-        batch, steps, agents = agent_mask.shape
-        full = full_view(data.batch.entity_mask, agents)
-        encoding = self.coach.encode(data.state_inputs.flatten(0, 1), full.flatten(0, 1)).view(batch, steps, agents, -1)
+        steps, agents = data.joined.shape[1:]
+        encoding = self.coach.encode(data.state_inputs, full_view(data.entity_mask, agents))
         gaussian = self.coach.strategies(encoding)
-        step = torch.arange(steps, device=agent_mask.device).view(1, steps, 1)
-        sent = agent_mask & ((step % self.interval == 0) | data.joined)
+        drawn = data.unpack(gaussian.sample(generator))
+        step = torch.arange(steps, device=drawn.device).view(1, steps, 1)
+        sent = data.batch.agent_mask & ((step % self.interval == 0) | data.joined)
         last_sent = torch.where(sent, step, 0).cummax(dim=1).values
-        drawn = gaussian.sample(generator)
-        strategy = drawn.gather(1, last_sent.unsqueeze(-1).expand_as(drawn))
-        return Broadcast(encoding, strategy, sent, gaussian.mean, gaussian.log_variance)
+        strategy = data.pack(drawn.gather(1, last_sent.unsqueeze(-1).expand_as(drawn)))
+        return Broadcast(encoding, strategy, data.pack(sent), gaussian.mean, gaussian.log_variance)

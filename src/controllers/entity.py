@@ -45,37 +45,66 @@ class View:
 
 
 class Prepared(NamedTuple):
-    """A batch of episodes with the network inputs that every pass over it shares."""
+    """A batch of episodes with the network inputs that every pass over it shares.
+
+    Padding is left out from here on: the M rows are the observed steps (0..L of a sequence of length L), sequence
+    after sequence. Only the recurrence, which needs the time axis, works on (B, T+1).
+    """
 
     batch: EpisodeBatch
-    #: (B, T+1, E, D + U) what agents read
+    #: (M,) int64, where each row stands in the flattened (B * (T+1)) steps
+    rows: Tensor
+    #: (M,) bool, rows that are followed by a played step; there are as many, in the same order, as in `follows`
+    acts: Tensor
+    #: (M,) bool, rows that follow a played step
+    follows: Tensor
+    #: (M, E, D + U) what agents read
     inputs: Tensor
-    #: (B, T+1, E, D + U + P) what coach and mixer read; the same tensor where P = 0
+    #: (M, E, D + U + P) what coach and mixer read; the same tensor where P = 0
     state_inputs: Tensor
-    #: (B, T+1, A, E) after the view rule
+    #: (M, A, P)
+    private: Tensor
+    #: (M, E)
+    entity_mask: Tensor
+    #: (M, A, E) after the view rule
     view_mask: Tensor
     #: (B, T+1, A) where an agent has just joined
     joined: Tensor
 
+    @property
+    def agent_mask(self) -> Tensor:
+        """(M, A) which agent slots are in use."""
+        return self.entity_mask[:, : self.batch.agents]
+
+    def pack(self, steps: Tensor) -> Tensor:
+        """(B, T+1, ...) -> (M, ...)."""
+        return steps.flatten(0, 1).index_select(0, self.rows)
+
+    def unpack(self, rows: Tensor) -> Tensor:
+        """(M, ...) -> (B, T+1, ...), zeros at padded steps."""
+        batch, steps = self.joined.shape[:2]
+        flat = rows.new_zeros(batch * steps, *rows.shape[1:]).index_copy(0, self.rows, rows)
+        return flat.view(batch, steps, *rows.shape[1:])
+
 
 class Broadcast(NamedTuple):
-    """What a coach said during a batch of episodes."""
+    """What a coach said during a batch of episodes, at the M observed steps."""
 
-    #: (B, T+1, A, C)
+    #: (M, A, C)
     encoding: Tensor
-    #: (B, T+1, A, Z) the strategies in force
+    #: (M, A, Z) the strategies in force
     strategy: Tensor
-    #: (B, T+1, A) bool, where a new strategy was sent
+    #: (M, A) bool, where a new strategy was sent
     sent: Tensor
-    #: distribution that the sent strategies come from, (B, T+1, A, Z) each
+    #: distribution that the sent strategies come from, (M, A, Z) each
     mean: Tensor
     log_variance: Tensor
 
 
 class Unroll(NamedTuple):
-    """The values of whole episodes."""
+    """The values of whole episodes, at the M observed steps."""
 
-    #: K tensors (B, T+1, A, U): the controller's own view first, then one per extra mask
+    #: K tensors (M, A, U): the controller's own view first, then one per extra mask
     q: tuple[Tensor, ...]
     broadcast: Broadcast | None = None
 
@@ -139,14 +168,33 @@ class EntityController(nn.Module, Controller):
 
     def prepare(self, batch: EpisodeBatch) -> Prepared:
         """Compute once what every pass over `batch` reads."""
-        last_actions = batch.last_actions
-        inputs = entity_inputs(batch.entities, last_actions, self.spec.actions)
+        filled = batch.filled_mask
+        observed = torch.cat([filled[:, :1], filled], dim=1)  # the first observation, and one after every played step
+        rows = observed.flatten().nonzero().squeeze(1)
+        step = rows % observed.shape[1]
+        acts = torch.cat([filled, torch.zeros_like(filled[:, :1])], dim=1).flatten()[rows]
+
+        def pack(steps: Tensor) -> Tensor:
+            return steps.flatten(0, 1).index_select(0, rows)
+
+        entities, last_actions, private = pack(batch.entities), pack(batch.last_actions), pack(batch.private)
+        entity_mask = pack(batch.entity_mask)
+        inputs = entity_inputs(entities, last_actions, self.spec.actions)
         state_inputs = inputs
-        if batch.private.shape[-1] > 0:
-            state_inputs = entity_inputs(batch.entities, last_actions, self.spec.actions, batch.private)
-        step = torch.arange(inputs.shape[1], device=inputs.device)
-        view = self.view.apply(batch.obs_mask, batch.entity_mask, step)
-        return Prepared(batch, inputs, state_inputs, view, joined(batch.agent_mask))
+        if private.shape[-1] > 0:
+            state_inputs = entity_inputs(entities, last_actions, self.spec.actions, private)
+        return Prepared(
+            batch=batch,
+            rows=rows,
+            acts=acts,
+            follows=step > 0,
+            inputs=inputs,
+            state_inputs=state_inputs,
+            private=private,
+            entity_mask=entity_mask,
+            view_mask=self.view.apply(pack(batch.obs_mask), entity_mask, step),
+            joined=joined(batch.agent_mask),
+        )
 
     def unroll(
         self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None
@@ -155,24 +203,22 @@ class EntityController(nn.Module, Controller):
 
         Args:
             data: from `prepare`.
-            extra_masks: further views (B, T+1, A, E) of the same entities.
+            extra_masks: further views (M, A, E) of the same entities.
             generator: for what is sampled inside (a coach's strategies).
         """
         states = self._memories(data, extra_masks)
-        agent_mask = data.batch.agent_mask
-        return Unroll(tuple(self.agent.values(s, agent_mask) for s in states))
+        return Unroll(tuple(self.agent.values(s, data.agent_mask) for s in states))
 
     def _memories(self, data: Prepared, extra_masks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Recurrent states (B, T+1, A, H) under the controller's view and under each extra mask."""
-        batch, steps, agents = data.joined.shape
-        masks = tuple(m.flatten(0, 1) for m in (data.view_mask, *extra_masks))
-        seen = self.agent.perceive(data.inputs.flatten(0, 1), data.batch.private.flatten(0, 1), masks)
+        """Recurrent states (M, A, H) under the controller's view and under each extra mask."""
+        batch, _, agents = data.joined.shape
+        masks = (data.view_mask, *extra_masks)
+        seen = self.agent.perceive(data.inputs, data.private, masks)
         views = len(masks)
+        steps = torch.cat([data.unpack(view) for view in seen])  # (K * B, T+1, A, H)
         hidden = seen.new_zeros(views * batch, agents, seen.shape[-1])
-        states, _ = self.agent.remember(
-            seen.view(views * batch, steps, agents, -1), hidden, data.joined.repeat(views, 1, 1)
-        )
-        return states.chunk(views)
+        states, _ = self.agent.remember(steps, hidden, data.joined.repeat(views, 1, 1))
+        return tuple(data.pack(view) for view in states.chunk(views))
 
 
 class Advice(NamedTuple):

@@ -111,26 +111,27 @@ class BellmanLearner:
         return self.objective(data, online, targets, groups)
 
     def groups(self, data: Prepared) -> tuple[Tensor, ...]:
-        """Hook: masks, broadcastable to (B, T+1, A, E), of further views to unroll the agents under."""
+        """Hook: masks (M, A, E) of further views to unroll the agents under."""
         return ()
 
     def targets(self, data: Prepared, online: Unroll) -> Tensor:
-        """`r + gamma * (not terminated) * Q'_tot(next)`: (B, T), or (B, T, A) without a mixer."""
+        """`r + gamma * (not terminated) * Q'_tot(next)` of the played steps: (S,), or (S, A) without a mixer."""
         batch = data.batch
         target = self.target_controller.unroll(data, generator=self.generator)
-        avail_mask, agent_mask = batch.avail_mask[:, 1:], batch.agent_mask[:, 1:]
-        values = target.q[0][:, 1:]
+        avail_mask = data.pack(batch.avail_mask)[data.follows]
+        values = target.q[0][data.follows]
         if self.config.double_q:
-            best = masked_argmax(online.q[0][:, 1:], avail_mask)
+            best = masked_argmax(online.q[0][data.follows], avail_mask)
             next_q = values.gather(-1, best.unsqueeze(-1)).squeeze(-1)
         else:
             next_q = masked_max(values, avail_mask)
-        next_q = next_q.masked_fill(~agent_mask, 0.0)
-        reward, alive = batch.reward, (~batch.terminated).to(batch.reward.dtype)
+        next_q = next_q.masked_fill(~data.agent_mask[data.follows], 0.0)
+        reward = batch.reward[batch.filled_mask]
+        discount = self.config.gamma * (~batch.terminated[batch.filled_mask]).to(reward.dtype)
         if self.target_mixer is None:
-            return reward.unsqueeze(-1) + self.config.gamma * alive.unsqueeze(-1) * next_q.float()
-        mixed: Mixed = self.target_mixer(next_q, self.mixer_inputs(data, target).steps(1, None))
-        return reward + self.config.gamma * alive * mixed.q_tot.float()
+            return reward.unsqueeze(-1) + discount.unsqueeze(-1) * next_q.float()
+        mixed: Mixed = self.target_mixer(next_q, self.mixer_inputs(data, target, data.follows))
+        return reward + discount * mixed.q_tot.float()
 
     def objective(
         self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]
@@ -140,43 +141,42 @@ class BellmanLearner:
         mixed = self.mix(data, online, chosen)
         return self.td_loss(data, mixed.q_tot, targets), self.figures(data, chosen, mixed.q_tot, targets)
 
-    # --- parts for hooks ------------------------------------------------------------------------------------------
+    # --- parts for hooks; S is the number of played steps, all of them real -----------------------------------------
 
-    def mixer_inputs(self, data: Prepared, unrolled: Unroll) -> MixerInputs:
-        """The state at all T + 1 steps, as mixers read it."""
-        encoding = None if unrolled.broadcast is None else unrolled.broadcast.encoding
-        return MixerInputs(data.state_inputs, data.batch.entity_mask, encoding)
+    def mixer_inputs(self, data: Prepared, unrolled: Unroll, which: Tensor) -> MixerInputs:
+        """The state as mixers read it, at the rows where `which (M,)`."""
+        encoding = None if unrolled.broadcast is None else unrolled.broadcast.encoding[which]
+        return MixerInputs(data.state_inputs[which], data.entity_mask[which], encoding)
 
     def chosen(self, data: Prepared, q: Tensor) -> Tensor:
-        """Values of the actions taken: `q (B, T+1, A, U)` -> (B, T, A)."""
-        return q[:, :-1].gather(-1, data.batch.actions.unsqueeze(-1)).squeeze(-1)
+        """Values of the actions taken: `q (M, A, U)` -> (S, A)."""
+        actions = data.batch.actions[data.batch.filled_mask]
+        return q[data.acts].gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
     def mix(self, data: Prepared, online: Unroll, chosen: Tensor, imagined: Imagined | None = None) -> Mixed:
-        """Team values (B, T) of the taken actions; without a mixer the individual values (B, T, A) themselves."""
+        """Team values (S,) of the taken actions; without a mixer the individual values (S, A) themselves."""
         if self.mixer is None:
             return Mixed(chosen, None)
-        mixed: Mixed = self.mixer(chosen, self.mixer_inputs(data, online).steps(None, -1), imagined)
+        mixed: Mixed = self.mixer(chosen, self.mixer_inputs(data, online, data.acts), imagined)
         return mixed
 
-    def weight_mask(self, data: Prepared, like: Tensor) -> Tensor:
-        """Which TD errors count: filled steps, and without a mixer also present agents only."""
-        filled = data.batch.filled_mask
-        return filled if like.dim() == 2 else filled.unsqueeze(-1) & data.batch.agent_mask[:, :-1]
-
     def td_loss(self, data: Prepared, q: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error over what counts."""
-        return masked_mean((q.float() - targets) ** 2, self.weight_mask(data, targets))
+        """Mean squared error over the played steps (and, without a mixer, over present agents)."""
+        return self._mean(data, (q.float() - targets) ** 2)
 
     def figures(self, data: Prepared, chosen: Tensor, q: Tensor, targets: Tensor) -> Metrics:
         """What is worth logging of an update."""
         with torch.no_grad():
-            counts = self.weight_mask(data, targets)
-            agents = data.batch.filled_mask.unsqueeze(-1) & data.batch.agent_mask[:, :-1]
             return {
-                "td_error_abs": masked_mean((q.float() - targets).abs(), counts),
-                "target_mean": masked_mean(targets, counts),
-                "q_taken_mean": masked_mean(chosen.float(), agents),
+                "td_error_abs": self._mean(data, (q.float() - targets).abs()),
+                "target_mean": self._mean(data, targets),
+                "q_taken_mean": self._mean(data, chosen.float()),
             }
+
+    @staticmethod
+    def _mean(data: Prepared, values: Tensor) -> Tensor:
+        """Mean of `values (S,)`, or of `values (S, A)` over present agents."""
+        return values.mean() if values.dim() == 1 else masked_mean(values, data.agent_mask[data.acts])
 
     # --- targets and checkpoints ----------------------------------------------------------------------------------
 

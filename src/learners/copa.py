@@ -65,9 +65,9 @@ class CopaLearner(BellmanLearner):
         return loss, figures
 
     def entropy(self, data: Prepared, broadcast: Broadcast) -> Tensor:
-        """Mean entropy per coordinate over the strategies sent at filled steps."""
-        counts = broadcast.sent[:, :-1] & data.batch.filled_mask.unsqueeze(-1)
-        entropy = Gaussian(broadcast.mean, broadcast.log_variance).entropy()[:, :-1].clamp(*ENTROPY_BOUNDS)
+        """Mean entropy per coordinate over the strategies sent at played steps."""
+        counts = broadcast.sent & data.acts.unsqueeze(-1)
+        entropy = Gaussian(broadcast.mean, broadcast.log_variance).entropy().clamp(*ENTROPY_BOUNDS)
         return masked_mean(entropy.mean(dim=-1), counts)
 
     def log_density(self, data: Prepared, broadcast: Broadcast) -> Tensor:
@@ -76,27 +76,22 @@ class CopaLearner(BellmanLearner):
         A product of per-step Gaussians: per-step log-densities are summed over the first T - 1 steps of an interval
         and over coordinates. At a broadcast step the posterior looks at everything, at others at the agent's view.
         """
-        batch, interval = data.batch, self.controller.interval
         assert self.posterior is not None
-        steps = batch.filled_mask.shape[1]
-        step = torch.arange(steps, device=batch.reward.device).view(1, steps, 1)
-        within = step % interval < interval - 1
-        counts = batch.filled_mask.unsqueeze(-1) & batch.agent_mask[:, :-1] & within
-        if not bool(counts.any()):
-            return broadcast.mean.sum() * 0.0
-        full = full_view(batch.entity_mask[:, :-1], batch.agents)
-        masks = torch.where((step % interval == 0).unsqueeze(-1), full, data.view_mask[:, :-1])
-        inputs = self._with_actions(data)
-        judged = self.posterior(inputs.flatten(0, 1), masks.flatten(0, 1))
-        shape = broadcast.strategy[:, :-1].shape
-        gaussian = Gaussian(judged.mean.view(shape), judged.log_variance.view(shape))
-        log_density = gaussian.log_density(broadcast.strategy[:, :-1]).clamp(*LOG_DENSITY_BOUNDS).sum(dim=-1)
-        sent = (broadcast.sent[:, :-1] & counts).sum().clamp(min=1)
-        return log_density.masked_fill(~counts, 0.0).sum() / sent
+        phase = data.rows % data.joined.shape[1] % self.controller.interval
+        rows = data.acts & (phase < self.controller.interval - 1)
+        if not bool(rows.any()):  # T = 1: nothing follows a strategy before the next one
+            return broadcast.strategy.sum() * 0.0
+        full = full_view(data.entity_mask, data.batch.agents)
+        masks = torch.where((phase == 0).view(-1, 1, 1), full, data.view_mask)
+        judged = self.posterior(self._with_actions(data)[rows], masks[rows])
+        present = data.agent_mask[rows]
+        log_density = judged.log_density(broadcast.strategy[rows]).clamp(*LOG_DENSITY_BOUNDS).sum(dim=-1)
+        sent = (broadcast.sent[rows] & present).sum().clamp(min=1)
+        return log_density.masked_fill(~present, 0.0).sum() / sent
 
     def _with_actions(self, data: Prepared) -> Tensor:
-        """The state inputs of the T played steps with the chosen action on each agent's row: (B, T, E, .. + U)."""
-        taken = F.one_hot(data.batch.actions, self.controller.spec.actions).to(data.state_inputs.dtype)
-        inputs = data.state_inputs[:, :-1]
-        others = inputs.shape[2] - taken.shape[2]
-        return torch.cat([inputs, F.pad(taken, (0, 0, 0, others))], dim=-1)
+        """The state inputs with the action that was chosen next on each agent's row: (M, E, .. + U)."""
+        actions = F.pad(data.batch.actions, (0, 0, 0, 1))  # nothing is chosen at the last observation
+        taken = F.one_hot(data.pack(actions), self.controller.spec.actions).to(data.state_inputs.dtype)
+        others = data.state_inputs.shape[1] - taken.shape[1]
+        return torch.cat([data.state_inputs, F.pad(taken, (0, 0, 0, others))], dim=-1)

@@ -46,15 +46,16 @@ class RefilLearner(BellmanLearner):
 
     def groups(self, data: Prepared) -> tuple[Tensor, ...]:
         """The agent's own group (itself included), and the other one."""
-        same = same_group(self.draw_groups(data), data.batch.agents).unsqueeze(1)
+        episode = data.rows // data.joined.shape[1]
+        same = same_group(self.draw_groups(data), data.batch.agents)[episode]
         return same, ~same
 
     def objective(
         self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]
     ) -> tuple[Tensor, Metrics]:
         chosen, within, between = (self.chosen(data, q) for q in online.q)
-        same, other = groups
-        full = full_view(data.batch.entity_mask[:, :-1], data.batch.agents)
+        same, other = (group[data.acts] for group in groups)
+        full = full_view(data.entity_mask[data.acts], data.batch.agents)
         imagined = Imagined(torch.cat([within, between], dim=-1), (full & same, full & other))
         mixed = self.mix(data, online, chosen, imagined)
         assert mixed.imagined is not None  # the builder refuses REFIL without a mixer

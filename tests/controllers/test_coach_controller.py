@@ -21,14 +21,16 @@ def test_strategies_in_force_by_hand():
     batch.entity_mask[:] = True
     batch.entity_mask[0, :, 1] = torch.tensor([0, 0, 1, 0, 0, 0, 1, 1, 1]).bool()
     controller = controller_for(spec, interval=4)
-    drawn = torch.arange(9.0).view(1, 9, 1, 1).expand(1, 9, 2, batches.STRATEGY)
+    batch.filled_mask[:] = True
+    drawn = torch.arange(9.0).view(9, 1, 1).expand(9, 2, batches.STRATEGY)
     controller.coach.strategies = lambda encoding: Gaussian(drawn, torch.full_like(drawn, -100.0))
     broadcast = controller.unroll(controller.prepare(batch)).broadcast
-    assert broadcast.sent[0, :, 0].nonzero()[:, 0].tolist() == [0, 4, 8]
-    assert broadcast.sent[0, :, 1].nonzero()[:, 0].tolist() == [2, 6, 8]
-    assert broadcast.strategy[0, :, 0, 0].round().tolist() == [0, 0, 0, 0, 4, 4, 4, 4, 8]
+    sent, strategy = broadcast.sent, broadcast.strategy[:, :, 0].round()
+    assert sent[:, 0].nonzero()[:, 0].tolist() == [0, 4, 8]
+    assert sent[:, 1].nonzero()[:, 0].tolist() == [2, 6, 8]
+    assert strategy[:, 0].tolist() == [0, 0, 0, 0, 4, 4, 4, 4, 8]
     there = batch.agent_mask[0, :, 1]
-    assert broadcast.strategy[0, there, 1, 0].round().tolist() == [2, 6, 6, 8]
+    assert strategy[there, 1].tolist() == [2, 6, 6, 8]
 
 
 @pytest.mark.parametrize("interval", [1, 2, 4])

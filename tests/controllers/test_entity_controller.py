@@ -36,7 +36,8 @@ def test_acting_and_unrolling_agree(coached, view, monkeypatch):
     came_back = (batch.agent_mask[:, 1:-1] & ~batch.agent_mask[:, :-2]).sum()
     assert came_back > 3
     with torch.no_grad():
-        q = controller.unroll(controller.prepare(batch)).q[0]
+        data = controller.prepare(batch)
+        q = data.unpack(controller.unroll(data).q[0])
     acted = torch.stack(controller.selector.values, dim=1)
     filled = batch.filled_mask
     torch.testing.assert_close(acted[filled], q[:, : acted.shape[1]][filled], rtol=1e-4, atol=1e-5)

@@ -45,9 +45,18 @@ def two_agents_three_actions() -> EpisodeBatch:
 def learner_with(mixer: str, online: torch.Tensor, target: torch.Tensor, **config):
     spec = batches.make_spec(agents=2, others=0, features=1, private=0, actions=3)
     learner = batches.make_learner(mixer, spec, gamma=GAMMA, **config)
-    learner.controller.unroll = lambda *_: Unroll((online,))
-    learner.target_controller.unroll = lambda *_, **__: Unroll((target,))
+    learner.controller.unroll = lambda data, *_: Unroll((data.pack(online),))
+    learner.target_controller.unroll = lambda data, **_: Unroll((data.pack(target),))
     return learner
+
+
+def targets_of(learner, batch):
+    """In the form (B, T) or (B, T, A), zeros at padded steps."""
+    data = learner.controller.prepare(batch)
+    targets = learner.targets(data, learner.controller.unroll(data))
+    dense = torch.zeros(*batch.filled_mask.shape, *targets.shape[1:])
+    dense[batch.filled_mask] = targets
+    return dense
 
 
 @pytest.fixture
@@ -71,8 +80,7 @@ def test_vdn_targets_by_hand(values, double):
     online, target = values
     batch = two_agents_three_actions()
     learner = learner_with("vdn", online, target, double_q=double)
-    data = learner.controller.prepare(batch)
-    targets = learner.targets(data, learner.controller.unroll())
+    targets = targets_of(learner, batch)
 
     def agent_value(episode, step, agent):
         return best(None, online[episode, step, agent], target[episode, step, agent], double)
@@ -91,7 +99,7 @@ def test_vdn_loss_by_hand(values):
     batch = two_agents_three_actions()
     learner = learner_with("vdn", online, target)
     loss, figures = learner.loss(batch)
-    targets = learner.targets(learner.controller.prepare(batch), learner.controller.unroll())
+    targets = targets_of(learner, batch)
     taken = [
         (online[0, 0, 0, 1] + online[0, 0, 1, 2], targets[0, 0]),
         (online[0, 1, 0, 2] + online[0, 1, 1, 1], targets[0, 1]),

@@ -37,39 +37,41 @@ def case():
     sent = torch.zeros(2, 8, 2, dtype=torch.bool)
     sent[:, [0, 4]] = True
     sent[0, 0, 1], sent[0, 2, 1] = False, True
-    broadcast = Broadcast(torch.zeros(2, 8, 2, 16), z, sent, mean, log_variance)
+    broadcast = Broadcast(*(data.pack(x) for x in (torch.zeros(2, 8, 2, 16), z, sent, mean, log_variance)))
     return learner, data, broadcast
 
 
 def test_log_density_by_hand(case):
     learner, data, broadcast = case
+    asked = [(0, t) for t in (0, 1, 2, 4, 5, 6)] + [
+        (1, t) for t in (0, 1, 2, 4, 5)
+    ]  # step 3 is the last of its interval
     g = torch.Generator().manual_seed(1)
-    mean, log_variance = torch.randn(14, 2, 6, generator=g), -torch.rand(14, 2, 6, generator=g) * 9
+    mean, log_variance = torch.randn(11, 2, 6, generator=g), -torch.rand(11, 2, 6, generator=g) * 9
     judge = learner.posterior = Judge(mean, log_variance)
     got = learner.log_density(data, broadcast)
 
-    reference = Normal(mean.view(2, 7, 2, 6), torch.exp(0.5 * log_variance).view(2, 7, 2, 6))
-    table = reference.log_prob(broadcast.strategy[:, :-1]).clamp(-1000, 0).sum(-1)
-    steps = {
-        (0, 0): [0, 1, 2, 4, 5, 6],  # step 3 is the last of its interval
-        (0, 1): [2, 4, 5, 6],
-        (1, 0): [0, 1, 2, 4, 5],
-        (1, 1): [0, 1, 2, 4, 5],
-    }
-    total = sum(float(table[b, t, a]) for (b, a), ts in steps.items() for t in ts)
+    strategy = data.unpack(broadcast.strategy)
+    total = 0.0
+    for row, (b, t) in enumerate(asked):
+        reference = Normal(mean[row], torch.exp(0.5 * log_variance[row]))
+        table = reference.log_prob(strategy[b, t]).clamp(-1000, 0).sum(-1)
+        total += float(table[0]) + (0.0 if (b, t) in ((0, 0), (0, 1)) else float(table[1]))
     assert float(got) == pytest.approx(total / 8, rel=1e-5)  # 2 strategies each for 4 agents
-    # the posterior looks at everything when the coach does, else with the agent's own eyes
-    mask = judge.mask.view(2, 7, 2, 3)
-    assert mask[1, [0, 4]].all()
-    assert torch.equal(mask[:, [1, 2, 3, 5, 6]], data.batch.obs_mask[:, [1, 2, 3, 5, 6]])
-    # ... and is told the action that was chosen then
-    taken = judge.inputs.view(2, 7, 3, -1)[:, :, :2, -4:].argmax(-1)
-    assert torch.equal(taken, data.batch.actions)
+    for row, (b, t) in enumerate(asked):
+        # the posterior looks at everything when the coach does, else with the agent's own eyes
+        want = data.batch.obs_mask[b, t]
+        if t in (0, 4):
+            want = data.batch.entity_mask[b, t] & data.batch.agent_mask[b, t][:, None]
+        assert torch.equal(judge.mask[row], want)
+        # ... and is told the action that was chosen then
+        assert judge.inputs[row, :2, -4:].argmax(-1).tolist() == data.batch.actions[b, t].tolist()
 
 
 def test_entropy_by_hand(case):
     learner, data, broadcast = case
-    reference = Normal(broadcast.mean, torch.exp(0.5 * broadcast.log_variance)).entropy().clamp(0, 10).mean(-1)
+    scale = torch.exp(0.5 * broadcast.log_variance)
+    reference = data.unpack(Normal(broadcast.mean, scale).entropy().clamp(0, 10).mean(-1))
     where = [(0, 0, 0), (0, 4, 0), (0, 2, 1), (0, 4, 1), (1, 0, 0), (1, 4, 0), (1, 0, 1), (1, 4, 1)]
     want = sum(float(reference[index]) for index in where) / 8
     assert float(learner.entropy(data, broadcast)) == pytest.approx(want, rel=1e-5)

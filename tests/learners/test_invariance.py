@@ -58,8 +58,10 @@ def test_values_follow_their_agents(kind):
         other_spec = batches.make_spec(agents=layout.new_agents, others=layout.new_others)
         controller = batches.make_learner(kind, spec).controller
         moved = batches.make_learner(kind, other_spec).controller
-        q = controller.unroll(controller.prepare(batch)).q[0]
-        q_moved = moved.unroll(moved.prepare(other)).q[0]
+        q, q_moved = (
+            data.unpack(c.unroll(data).q[0])
+            for c, data in ((controller, controller.prepare(batch)), (moved, moved.prepare(other)))
+        )
         torch.testing.assert_close(q_moved[:, : q.shape[1], layout.agents], q, rtol=1e-5, atol=1e-5)
         absent = ~other.agent_mask
         assert absent.any()

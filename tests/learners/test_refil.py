@@ -50,30 +50,29 @@ def test_imagined_loss_against_separate_passes(kind):
 
     controller, mixer = learner.controller, learner.mixer
     data = controller.prepare(batch)
-    same = same_group(groups, spec.agents)[:, None]
+    same = same_group(groups, spec.agents)[data.rows // 7]  # 6 steps, 7 observations
     q = [
         learner.chosen(data, controller.unroll(data._replace(view_mask=data.view_mask & mask)).q[0])
         for mask in (torch.ones_like(same), same, ~same)
     ]
     targets = learner.targets(data, controller.unroll(data))
-    inputs = learner.mixer_inputs(data, controller.unroll(data)).steps(None, -1)
-    real = ((mixer(q[0], inputs).q_tot - targets) ** 2)[batch.filled_mask].mean()
-    flat = inputs._replace(entities=inputs.entities.flatten(0, 1), entity_mask=inputs.entity_mask.flatten(0, 1))
-    absent = ~batch.agent_mask[:, :-1]
-    q_imagined = torch.cat([q[1].masked_fill(absent, 0), q[2].masked_fill(absent, 0)], -1).flatten(0, 1)
-    full = full_view(batch.entity_mask[:, :-1], spec.agents)
-    masks = ((full & same).flatten(0, 1), (full & ~same).flatten(0, 1))
+    inputs = learner.mixer_inputs(data, controller.unroll(data), data.acts)
+    real = ((mixer(q[0], inputs).q_tot - targets) ** 2).mean()
+    present = data.agent_mask[data.acts]
+    q_imagined = torch.cat([q[1].masked_fill(~present, 0), q[2].masked_fill(~present, 0)], -1)
+    full, same = full_view(inputs.entity_mask, spec.agents), same[data.acts]
+    masks = (full & same, full & ~same)
     if kind == "refil_vdn":
         q_tot = q_imagined.sum(-1)
     elif kind == "refil":
-        w1 = torch.cat([mixer.w1.per_agent(flat, spec.agents, (mask,))[1] for mask in masks], 1).softmax(-1)
-        hidden = torch.nn.functional.elu((q_imagined[:, None] @ w1)[:, 0] + mixer.b1.mean(flat, spec.agents))
-        w_final = mixer.w_final.mean(flat, spec.agents).softmax(-1)
-        q_tot = (hidden * w_final).sum(-1) + mixer.v.mean(flat, spec.agents).mean(-1)
+        w1 = torch.cat([mixer.w1.per_agent(inputs, spec.agents, (mask,))[1] for mask in masks], 1).softmax(-1)
+        hidden = torch.nn.functional.elu((q_imagined[:, None] @ w1)[:, 0] + mixer.b1.mean(inputs, spec.agents))
+        w_final = mixer.w_final.mean(inputs, spec.agents).softmax(-1)
+        q_tot = (hidden * w_final).sum(-1) + mixer.v.mean(inputs, spec.agents).mean(-1)
     else:
-        weights = [mixer.weight.per_agent(flat, spec.agents, (mask,))[1].mean(-1).abs() for mask in masks]
-        q_tot = (q_imagined * torch.cat(weights, -1)).sum(-1) + mixer.bias.mean(flat, spec.agents).mean(-1)
-    imagined = ((q_tot.view_as(targets) - targets) ** 2)[batch.filled_mask].mean()
+        weights = [mixer.weight.per_agent(inputs, spec.agents, (mask,))[1].mean(-1).abs() for mask in masks]
+        q_tot = (q_imagined * torch.cat(weights, -1)).sum(-1) + mixer.bias.mean(inputs, spec.agents).mean(-1)
+    imagined = ((q_tot - targets) ** 2).mean()
 
     torch.testing.assert_close(figures["td_loss"], real.detach(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(figures["imagined_loss"], imagined.detach(), rtol=1e-4, atol=1e-5)

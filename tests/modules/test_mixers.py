@@ -13,8 +13,8 @@ from modules.mixers.base import Imagined, Mixer, MixerInputs
 def inputs():
     spec = batches.make_spec(private=0)
     batch = batches.random_batch(spec)
-    state = torch.randn(*batch.entities.shape[:-1], spec.features + spec.actions)
-    return spec, MixerInputs(state, batch.entity_mask)
+    entity_mask = batch.entity_mask.flatten(0, 1)
+    return spec, MixerInputs(torch.randn(*entity_mask.shape, spec.features + spec.actions), entity_mask)
 
 
 def test_registry_is_what_the_configuration_offers():
@@ -23,11 +23,11 @@ def test_registry_is_what_the_configuration_offers():
 
 
 def test_vdn_by_hand():
-    entity_mask = torch.tensor([[[True, True, False, True]]])
+    entity_mask = torch.tensor([[True, True, False, True]])
     mixer = batches.make_mixer("vdn", batches.make_spec(private=0))
-    q = torch.tensor([[[1.5, -4.0, 100.0]]])
-    inputs = MixerInputs(torch.zeros(1, 1, 4, 9), entity_mask)
-    imagined = Imagined(torch.tensor([[[1.0, 2.0, 50.0, 3.0, 4.0, 50.0]]]), (torch.zeros(1, 1, 3, 4).bool(),) * 2)
+    q = torch.tensor([[1.5, -4.0, 100.0]])
+    inputs = MixerInputs(torch.zeros(1, 4, 9), entity_mask)
+    imagined = Imagined(torch.tensor([[1.0, 2.0, 50.0, 3.0, 4.0, 50.0]]), (torch.zeros(1, 3, 4).bool(),) * 2)
     mixed = mixer(q, inputs, imagined)
     assert mixed.q_tot.item() == -2.5
     assert mixed.imagined.item() == 10.0
@@ -46,8 +46,8 @@ def test_flexible_mixer_by_hand():
         net.final = nn.Linear(batches.EMBED, 2)
         nn.init.zeros_(net.final.weight)
         net.final.bias.data = torch.tensor(bias)
-    q = torch.tensor([[[2.0, 99.0]]])
-    inputs = MixerInputs(torch.randn(1, 1, 3, 2), torch.tensor([[[True, False, True]]]))
+    q = torch.tensor([[2.0, 99.0]])
+    inputs = MixerInputs(torch.randn(1, 3, 2), torch.tensor([[True, False, True]]))
     # softmax([0, 1]) = (.26894142, .73105858); softmax([2, 0]) = (.88079708, .11920292); V = (3 + 5) / 2
     # hidden = ELU(2 * .26894142 + .5, 2 * .73105858 - 6) = (1.03788284, e^-4.53788284 - 1 = -.98930392)
     # Q = 1.03788284 * .88079708 - .98930392 * .11920292 + 4
@@ -58,9 +58,9 @@ def test_flexible_mixer_by_hand():
 def test_monotone_in_every_present_agent(name, inputs):
     spec, state = inputs
     mixer = batches.make_mixer(name, spec)
-    q = torch.randn(*state.entity_mask.shape[:2], spec.agents, requires_grad=True)
+    q = torch.randn(len(state.entity_mask), spec.agents, requires_grad=True)
     mixer(q, state).q_tot.sum().backward()
-    present = state.entity_mask[:, :, : spec.agents]
+    present = state.entity_mask[:, : spec.agents]
     assert (q.grad[present] >= 0).all()
     assert (q.grad[present] > 0).float().mean() > 0.9
     assert (q.grad[~present] == 0).all()
@@ -77,8 +77,8 @@ def test_read_out_is_the_two_layers_one_after_the_other(inputs):
 def test_mean_is_the_mean_of_the_present_agents_vectors(encoded, inputs):
     spec, state = inputs
     net = batches.make_mixer("flex_qmix", spec, coached=encoded).b1
-    encoding = torch.randn(*state.entity_mask.shape[:2], spec.agents, batches.EMBED) if encoded else None
-    flat = MixerInputs(*(None if x is None else x.flatten(0, 1) for x in state._replace(encoding=encoding)))
+    encoding = torch.randn(len(state.entity_mask), spec.agents, batches.EMBED) if encoded else None
+    flat = state._replace(encoding=encoding)
     present = flat.entity_mask[:, : spec.agents]
     rows = present.any(dim=1)
     vectors = net.per_agent(flat, spec.agents)[0]
@@ -91,10 +91,10 @@ def test_mean_is_the_mean_of_the_present_agents_vectors(encoded, inputs):
 def test_wrong_shapes_are_refused(name, inputs):
     spec, state = inputs
     mixer = batches.make_mixer(name, spec)
-    q = torch.zeros(*state.entity_mask.shape[:2], spec.agents)
+    q = torch.zeros(len(state.entity_mask), spec.agents)
     with pytest.raises(ValueError, match="entity_mask"):
-        mixer(q[:, :-1], state)
+        mixer(q[:-1], state)
     with pytest.raises(ValueError, match="entity_mask"):
-        mixer(torch.zeros(*q.shape[:2], spec.entities + 1), state)
+        mixer(torch.zeros(len(q), spec.entities + 1), state)
     with pytest.raises(ValueError, match="imagined"):
         mixer(q, state, Imagined(q, (state.entity_mask, state.entity_mask)))

@@ -28,37 +28,31 @@ class MixerSizes:
 
 
 class MixerInputs(NamedTuple):
-    """The state that mixing weights are made from."""
+    """The state that mixing weights are made from, at M steps."""
 
-    #: (B, T, E, D + U + P)
+    #: (M, E, D + U + P)
     entities: Tensor
-    #: (B, T, E)
+    #: (M, E)
     entity_mask: Tensor
-    #: (B, T, A, C) a coach's encoding of every agent; None without a coach
+    #: (M, A, C) a coach's encoding of every agent; None without a coach
     encoding: Tensor | None = None
-
-    def steps(self, start: int | None, stop: int | None) -> "MixerInputs":
-        """The same for the steps start..stop-1."""
-        cut = slice(start, stop)
-        encoding = None if self.encoding is None else self.encoding[:, cut]
-        return MixerInputs(self.entities[:, cut], self.entity_mask[:, cut], encoding)
 
 
 class Imagined(NamedTuple):
     """The individual values of an imagined split, to be mixed with the same weights (REFIL, section 3.2)."""
 
-    #: (B, T, 2A) values within the agent's own group, then towards the other group
+    #: (M, 2A) values within the agent's own group, then towards the other group
     q: Tensor
-    #: two masks (B, T, A, E): same group, other group; observability plays no part
+    #: two masks (M, A, E): same group, other group; observability plays no part
     masks: tuple[Tensor, Tensor]
 
 
 class Mixed(NamedTuple):
     """Team values."""
 
-    #: (B, T)
+    #: (M,)
     q_tot: Tensor
-    #: (B, T); None without an imagined split
+    #: (M,); None without an imagined split
     imagined: Tensor | None
 
 
@@ -72,27 +66,22 @@ class Mixer(nn.Module):
     def forward(self, q: Tensor, inputs: MixerInputs, imagined: Imagined | None = None) -> Mixed:
         """
         Args:
-            q (B, T, A): individual values; those of absent agents do not matter.
+            q (M, A): individual values; those of absent agents do not matter.
             inputs: the state at the same steps.
             imagined: an imagined split to mix as well.
         """
-        batch, steps, agents = q.shape
-        if inputs.entity_mask.shape[:2] != (batch, steps) or inputs.entity_mask.shape[2] < agents:
+        steps, agents = q.shape
+        if inputs.entity_mask.shape[0] != steps or inputs.entity_mask.shape[1] < agents:
             raise ValueError(f"q is {tuple(q.shape)} but entity_mask is {tuple(inputs.entity_mask.shape)}")
-        if imagined is not None and imagined.q.shape != (batch, steps, 2 * agents):
-            raise ValueError(f"imagined values must be {(batch, steps, 2 * agents)}, got {tuple(imagined.q.shape)}")
-        # mixing works on flat (B*T) rows: only the recurrence of the agents knows about time
-        flat = MixerInputs(*(None if x is None else x.flatten(0, 1) for x in inputs))  # type: ignore[arg-type]
-        absent = ~flat.entity_mask[:, :agents]
-        q = q.flatten(0, 1).masked_fill(absent, 0.0)
+        if imagined is not None and imagined.q.shape != (steps, 2 * agents):
+            raise ValueError(f"imagined values must be {(steps, 2 * agents)}, got {tuple(imagined.q.shape)}")
+        absent = ~inputs.entity_mask[:, :agents]
         if imagined is not None:
-            q_imagined = imagined.q.flatten(0, 1).masked_fill(absent.repeat(1, 2), 0.0)
-            imagined = Imagined(q_imagined, (imagined.masks[0].flatten(0, 1), imagined.masks[1].flatten(0, 1)))
-        q_tot, q_tot_imagined = self.mix(q, flat, imagined)
-        return Mixed(q_tot.view(batch, steps), None if q_tot_imagined is None else q_tot_imagined.view(batch, steps))
+            imagined = imagined._replace(q=imagined.q.masked_fill(absent.repeat(1, 2), 0.0))
+        return Mixed(*self.mix(q.masked_fill(absent, 0.0), inputs, imagined))
 
     def mix(self, q: Tensor, inputs: MixerInputs, imagined: Imagined | None) -> tuple[Tensor, Tensor | None]:
-        """`q (M, A)`, everything flattened to M = B*T rows -> two times (M,)."""
+        """The team values (M,) of `q` and of the imagined split."""
         raise NotImplementedError
 
 
