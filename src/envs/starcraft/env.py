@@ -13,7 +13,7 @@ from envs.base import EntityEnv, TimeStep
 from envs.starcraft.encoding import Encoder, Score, make_spec
 from envs.starcraft.picture import draw
 from envs.starcraft.placement import draws_needed, place_armies
-from envs.starcraft.scenarios import SCENARIOS, UNITS, army_table, parse_team
+from envs.starcraft.scenarios import LARGEST_TEAM, SCENARIOS, UNITS, army_table, parse_team
 from envs.starcraft.scripted import SCRIPTED
 from envs.starcraft.skirmish import SkirmishEngine
 from utils.errors import UserError
@@ -161,13 +161,11 @@ def _completed(args: StarCraftArgs, test_teams: Sequence[str]) -> StarCraftArgs:
         raise UserError(f"env_args.episode_limit = {args.episode_limit} must be at least 1")
     scenario = SCENARIOS[args.scenario]
     teams = [("env_args.train_team", args.train_team), *(("test_teams", team) for team in test_teams)]
-    largest = max((parse_team(team, scenario, key)[1], key, team) for key, team in teams)
-    limit = scenario.sizes[1]
+    sizes = [(parse_team(team, scenario, key)[1], f"{key} = {str(team)!r}") for key, team in teams]
+    needed, reason = max(sizes, key=lambda size: size[0])
     if args.max_team == 0:
-        args = replace(args, max_team=largest[0])
-    if not largest[0] <= args.max_team <= max(limit, 16):
-        raise UserError(
-            f"env_args.max_team = {args.max_team} must be 0 (derived) or from {largest[0]} ({largest[1]} = "
-            f"{largest[2]!r}) to {max(limit, 16)}"
-        )
+        args = replace(args, max_team=needed)
+    if not needed <= args.max_team <= LARGEST_TEAM:
+        allowed = f"0 (derived) or {needed}-{LARGEST_TEAM}"
+        raise UserError(f"env_args.max_team = {args.max_team} is not possible with {reason}; allowed: {allowed}")
     return args

@@ -13,6 +13,8 @@ from utils.errors import UserError
 LOOPS_PER_SECOND = 22.4
 #: Side of the square map.
 MAP_SIZE = 32.0
+#: Most units that a side may have.
+LARGEST_TEAM = 16
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Scenario:
     extra_max: int = 0
     base_min: int = 1
     fixed: tuple[int, ...] = ()
-    largest: int = 16
+    largest: int = LARGEST_TEAM
 
     @property
     def unit_names(self) -> tuple[str, ...]:

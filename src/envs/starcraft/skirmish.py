@@ -38,6 +38,8 @@ GRAVES_APART = 1000.0
 #: Added to the distance of a target of second choice: more than the map's diagonal.
 SECOND_CHOICE = 100.0
 NEVER = 1e6
+#: How often overlapping units are pushed apart once more after the last game loop of a step.
+LAST_PUSHES = 4
 TINY = 1e-12
 
 
@@ -169,11 +171,13 @@ class SkirmishEngine(BattleEngine):
         self._choose_targets()
         self._acts = (self._aim[1] + self._aim[2]).gt(0).float().mul_(self._alive)
         for _ in range(LOOPS_PER_STEP):
-            self._game_loop()
+            engaged = self._game_loop()
+        # in a crowd one push leads to the next; what is seen at the end of a step should be tidy
+        for _ in range(LAST_PUSHES):
+            self._separate(1 - engaged)
+        self._bury()
         for part, old in zip(state, before, strict=False):
             part.copy_(torch.where(battle_mask, part, old))
-        if stopped:
-            self._bury()
         return self._units()
 
     def _follow_orders(self, orders: Orders) -> None:
@@ -214,7 +218,8 @@ class SkirmishEngine(BattleEngine):
 
     # --- one game loop ----------------------------------------------------------------------------------------------
 
-    def _game_loop(self) -> None:
+    def _game_loop(self) -> Tensor:
+        """Play one game loop; returns which units (S, B) stood in range of their target."""
         reach, hit, mends = self._aim
         goal = self._place.gather(1, self._target.expand(2, -1, -1))
         way = goal - self._unit_place
@@ -239,6 +244,7 @@ class SkirmishEngine(BattleEngine):
         carried = F.threshold(cooldown, -0.5, 0.0).clamp_(max=0.0)
         cooldown.clamp_(min=0.0).addcmul_(fires, carried.add_(self._period))
         self._apply(damage, hits, healed)
+        return engaged
 
     def _hurt(self, fires: Tensor, hit: Tensor, goal: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
         """Damage before armour and number of hits that every unit takes in this loop, both (S, B)."""
