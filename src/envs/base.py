@@ -13,7 +13,6 @@ from torch import Tensor
 
 from utils.seeding import make_generator
 
-
 Env = TypeVar("Env", bound="EntityEnv")
 
 
@@ -36,7 +35,7 @@ class TimeStep(NamedTuple):
     reward: Tensor
     #: (B,) the episode came to its own end: no value is left, targets do not bootstrap.
     terminated: Tensor
-    #: (B,) the time limit cut the episode short: targets bootstrap from this last observation. Never True with `terminated`.
+    #: (B,) the time limit cut the episode short: targets bootstrap from this last observation. Never with `terminated`.
     truncated: Tensor
     #: name -> (B,) float32 figures of the running episode (battle_won, ...), final where the episode has ended.
     info: dict[str, Tensor]

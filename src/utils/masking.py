@@ -1,4 +1,4 @@
-"""Everything that is done with a mask: filling, means, soft-max, arg max, view masks.
+"""Everything that is done with a mask: filling, means, soft-max, arg max, views.
 
 Every mask is bool, True = present / visible / legal / counts. Nothing here divides by a slot count, and a row in
 which nothing counts gives zeros by construction, never NaN.
@@ -17,7 +17,7 @@ def fill_illegal(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_argmax(values: Tensor, mask: Tensor) -> Tensor:
-    """Index of the largest legal value along the last axis; 0 where nothing is legal. Shape: values without its last axis."""
+    """Index of the largest legal value along the last axis, which goes; 0 where nothing is legal."""
     return fill_illegal(values, mask).argmax(dim=-1)
 
 
@@ -33,7 +33,7 @@ def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
-    """Mean of `values` over the True entries of `mask` (same shape) along `dim` (all axes by default); 0 where none is."""
+    """Mean of `values` where `mask` (same shape) is True, along `dim` (by default all axes); 0 where it never is."""
     # masked_fill and not a product: an absent entry may hold anything, inf and NaN included
     kept = values.masked_fill(~mask, 0.0)
     if dim is None:
