@@ -1,0 +1,19 @@
+"""Every registered environment, in every setting that a YAML file gives it, keeps the contract."""
+
+import pytest
+
+from envs import REGISTRY
+from envs.check import check_env
+from utils.command_line import config_names
+from utils.config import load_config
+
+
+@pytest.mark.parametrize("name", config_names("envs"))
+def test_contract(name):
+    config = load_config([f"--env-config={name}", "with", "env_args.episode_limit=30"])
+    with REGISTRY[config.env](config.env_args, num_envs=3, seed=5, device="cpu") as env:
+        check_env(env, steps=40, teams=config.test_teams)
+
+
+def test_every_registered_environment_has_a_yaml():
+    assert {load_config([f"--env-config={name}"]).env for name in config_names("envs")} == set(REGISTRY)

@@ -1,0 +1,80 @@
+"""Battles are learnt, and the same seed gives the same run."""
+
+import torch
+from conftest import tiny_overrides
+
+from run import Training
+from utils.config import load_config
+from utils.interrupt import StopSignal
+
+SHORT = ["env_args.episode_limit=20", "save_model=False"]
+
+
+class Silence:
+    """A recorder that keeps the metrics and says nothing."""
+
+    run_id = "1"
+
+    def __init__(self, folder):
+        self.run_dir, self.metrics = folder, []
+
+    def scalar(self, name, value, step):
+        self.metrics.append((name, float(value), step))
+
+    def scalars(self, values, step):
+        for name, value in values.items():
+            self.scalar(name, value, step)
+
+    def facts(self, facts):
+        pass
+
+    note = facts
+
+    def progress(self, *_):
+        pass
+
+
+def train(folder, *words):
+    folder.mkdir(exist_ok=True)
+    config = load_config([*words, f"local_results_path={folder}"])
+    recorder = Silence(folder)
+    with Training(config, recorder, StopSignal()) as training:
+        training.run()
+    return training, recorder.metrics
+
+
+def test_a_duel_is_learnt(tmp_path):
+    """One against one: a random unit gets a return of about 3.1 of 20, attack_nearest about 8.9."""
+    settings = {
+        "env_args.train_team": "1", "test_teams": "1", "t_max": 9000, "batch_size": 16, "batch_size_run": 16,
+        "training_iters": 8, "buffer_size": 1000, "attn_embed_dim": 32, "attn_heads": 2, "rnn_hidden_dim": 32,
+        "hypernet_embed": 32, "epsilon_anneal_time": 4000, "target_update_interval": 64, "test_interval": 100000,
+        "log_interval": 1000, "save_model": False, "threads": 1,
+    }  # fmt: skip
+    words = ["--config=vdn", "--env-config=sc2_sz", "with", *(f"{k}={v}" for k, v in settings.items())]
+    _, metrics = train(tmp_path / "run", *words)
+    returns = [value for name, value, _ in metrics if name == "train/return_mean"]
+    early, late = returns[0], sum(returns[-3:]) / 3
+    assert early < 4.5
+    assert late > 5.5
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path):
+    words = ["--config=copa", "--env-config=sc2_sz", "with", *tiny_overrides(test_teams="3-5"), *SHORT]
+    (one, first), (two, second), (_, other) = (
+        train(tmp_path / name, *words, f"seed={seed}") for name, seed in (("a", 3), ("b", 3), ("c", 4))
+    )
+    assert first == second
+    assert first != other
+    assert all(torch.equal(x, y) for x, y in zip(one.learner.parameters, two.learner.parameters, strict=True))
+
+
+def test_testing_does_not_change_training(tmp_path):
+    """However often tests are made, the trained networks are the same."""
+    words = ["--config=refil", "--env-config=sc2_3m", "with", *SHORT]
+    # the episode runner tests in the environment that it trains in
+    often, rare = (
+        train(tmp_path / str(interval), *words, *tiny_overrides(test_interval=interval, runner="episode"))[0]
+        for interval in (1, 10**6)
+    )
+    assert all(torch.equal(x, y) for x, y in zip(often.learner.parameters, rare.learner.parameters, strict=True))
