@@ -75,13 +75,10 @@ def main() -> None:
             total = time.perf_counter() - begin
             played, made = training.t_env - first, training.learner.updates - updates
         recorder.close()
-    print(
-        f"{config.name} on {training.runner.env.spec.name}, torch {torch.__version__}, {torch.get_num_threads()} threads"
-    )
+    spec, memory = training.runner.env.spec, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{config.name} on {spec.name}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{played:,} steps in {total:.0f} s: {played / total:.0f} steps/s, {made / total:.2f} updates/s")
-    print(
-        f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB, {len(training.replay)} items"
-    )
+    print(f"peak memory {memory:.2f} GiB, {len(training.replay)} items in the replay")
     print("| where | seconds | share |\n|---|---|---|")
     seconds["the loop itself"] = total - sum(seconds.values())
     for label, value in sorted(seconds.items(), key=lambda item: -item[1]):
