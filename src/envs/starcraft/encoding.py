@@ -141,7 +141,8 @@ class Encoder:
         centre = place.sum(1) / living.sum(0).clamp(min=1)
         # (8, E, B) in the order of the feature columns from "health" on
         moving = torch.stack([units.health, units.shield, units.energy, units.cooldown, *place, *place])
-        moving[:4].div_(self._full)
+        # a weapon that shot early within its game loop has a little more than the whole cooldown before it
+        moving[:4].div_(self._full).clamp_(max=1.0)
         moving[4:6].sub_(half).div_(half).mul_(living)
         moving[6:].sub_(centre[:, None]).div_(half).mul_(living)
 

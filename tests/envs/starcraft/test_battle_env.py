@@ -306,3 +306,21 @@ def test_pictures():
     assert ((north_east[..., 0] > 200) & (north_east[..., 2] < 100)).sum() > 50
     empty = picture[: height // 2, : width // 2]
     assert len(set(map(tuple, empty.reshape(-1, 3)))) <= 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("scenario", ["csz", "mmm"])
+def test_a_gpu_plays_the_same_battles(scenario):
+    args = StarCraftEnv.Args(scenario, "3-5")
+    check_env(StarCraftEnv(args, 4, 0, "cuda"), steps=30, teams=["5"])
+    ours, theirs = StarCraftEnv(args, 16, 0), StarCraftEnv(args, 16, 0, "cuda")
+    seen = ours.reset()
+    units = ours._units
+    everywhere = torch.arange(16, device="cuda")
+    theirs._begin(everywhere, units.type.cuda(), units.position.cuda(), ours._encoder.tags.cuda())
+    act = ours.SCRIPTED["focus_fire"](ours.spec)
+    for _ in range(10):
+        actions = act(seen, ours.generator)
+        seen, same = ours.step(actions), theirs.step(actions.cuda())
+        torch.testing.assert_close(same.entities.cpu(), seen.entities, atol=1e-3, rtol=0)
