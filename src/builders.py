@@ -1,7 +1,6 @@
 """From the checked configuration to the parts of an experiment: beside `run.py`, the only place that reads settings."""
 
 from dataclasses import fields
-from typing import Any
 
 import torch
 
@@ -16,8 +15,6 @@ from controllers.entity import EntityController, View
 from controllers.scripted import ScriptedController
 from envs.base import EntityEnv, EnvSpec
 from learners.base import BellmanLearner
-from learners.copa import CopaLearner
-from learners.refil import RefilLearner
 from modules import mixers
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.coach import Coach, CoachSizes
@@ -51,14 +48,13 @@ def check(config: Config) -> None:
         return
     if config.evaluate and not config.checkpoint_path:
         raise UserError("evaluate=True needs checkpoint_path=FOLDER, the checkpoint to test")
-    if config.learner == "copa" and config.controller != "coach":
-        raise UserError(f"learner=copa needs controller=coach, got controller={config.controller}")
-    if config.learner == "refil" and config.controller == "coach":
-        raise UserError("learner=refil needs controller=entity: imagined views have no coach")
-    if config.learner == "refil" and config.mixer == "none":
-        raise UserError(
-            "learner=refil mixes imagined values: mixer=none does not go with it; use flex_qmix, linear or vdn"
-        )
+    learner_class = learners.REGISTRY[config.learner]
+    if learner_class.CONTROLLERS and config.controller not in learner_class.CONTROLLERS:
+        wanted = " or ".join(learner_class.CONTROLLERS)
+        raise UserError(f"learner={config.learner} needs controller={wanted}, got controller={config.controller}")
+    if learner_class.NEEDS_MIXER and mixers.REGISTRY[config.mixer] is None:
+        use = ", ".join(name for name, mixer_class in mixers.REGISTRY.items() if mixer_class is not None)
+        raise UserError(f"learner={config.learner} needs a mixer, got mixer={config.mixer}: use one of {use}")
     for kind, interval in (("coach", "broadcast_interval"), ("periodic", "view_interval")):
         if kind in (config.controller, config.view) and config.sequence_length % config[interval]:
             raise UserError(
@@ -107,19 +103,14 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
     view = View(config.view, config.view_interval)
     controller: EntityController
     if coached:
-        coach = Coach(coach_sizes(config, spec))
+        inputs = spec.features + spec.actions + spec.private
+        coach = Coach(CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, config.strategy_dim))
         controller = CoachController(
             agent, coach, selector, view, spec, interval=config.broadcast_interval, beta=config.beta
         )
     else:
         controller = EntityController(agent, selector, view, spec)
     return controller.to(build_device(config))
-
-
-def coach_sizes(config: Config, spec: EnvSpec) -> CoachSizes:
-    """Widths of the coach and of its posterior."""
-    inputs = spec.features + spec.actions + spec.private
-    return CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, config.strategy_dim)
 
 
 def build_mixer(config: Config, spec: EnvSpec) -> Mixer | None:
@@ -140,13 +131,8 @@ def build_mixer(config: Config, spec: EnvSpec) -> Mixer | None:
 def build_learner(config: Config, controller: EntityController, spec: EnvSpec) -> BellmanLearner:
     """The learner of `controller`, with its mixer."""
     learner_class = learners.REGISTRY[config.learner]
-    settings: dict[str, Any] = {f.name: config[f.name] for f in fields(learner_class.Config)}
-    if issubclass(learner_class, RefilLearner):
-        split = config.imagine_split
-        settings["imagine_split"] = None if split == "uniform" else float(split)
-    extra = {"sizes": coach_sizes(config, spec)} if issubclass(learner_class, CopaLearner) else {}
-    seed = derive_seed(config.seed, "learner")
-    learner = learner_class(controller, build_mixer(config, spec), learner_class.Config(**settings), seed, **extra)
+    settings = learner_class.Config(**{field.name: config[field.name] for field in fields(learner_class.Config)})
+    learner = learner_class(controller, build_mixer(config, spec), settings, derive_seed(config.seed, "learner"))
     if config.compile:
         learner.compile()
     return learner

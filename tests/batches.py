@@ -11,9 +11,8 @@ from components.schedules import LinearDecay
 from controllers.coach import CoachController
 from controllers.entity import EntityController, View
 from envs.base import EnvSpec
-from learners.base import BellmanConfig, BellmanLearner
-from learners.copa import CopaConfig, CopaLearner
-from learners.refil import RefilConfig, RefilLearner
+from learners import REGISTRY as LEARNERS
+from learners.base import BellmanLearner
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.coach import Coach, CoachSizes
 from modules.mixers import REGISTRY as MIXERS
@@ -145,20 +144,25 @@ def make_controller(spec: EnvSpec, coached: bool = False, interval: int = 4, bet
     return CoachController(agent, coach, selector, View(view, interval), spec, interval=interval, beta=beta)
 
 
+#: every mixer under plain Q-learning and every other learner, as they are registered, and further combinations
+KINDS = (*MIXERS, *(name for name in LEARNERS if name != "q"), "refil_vdn", "refil_linear", "copa_no_var")
+
+
 def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> BellmanLearner:
-    """`kind`: the name of a mixer (plain Q-learning on it), refil, refil_vdn, refil_linear, copa or copa_no_var."""
+    """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer."""
     torch.manual_seed(seed)
-    coached = kind.startswith("copa")
+    combinations = {
+        "refil_vdn": ("refil", "vdn"),
+        "refil_linear": ("refil", "linear"),
+        "copa_no_var": ("copa", "flex_qmix"),
+    }
+    alone = ("q", kind) if kind in MIXERS else (kind, "flex_qmix")
+    name, mixer = combinations.get(kind, alone)
+    learner_class = LEARNERS[name]
+    coached = "coach" in learner_class.CONTROLLERS
     controller = make_controller(spec, coached)
-    if coached:
-        sizes = CoachSizes(spec.features + spec.actions + spec.private, EMBED, HEADS, STRATEGY)
+    if name == "copa":
         strength = 0.0 if kind == "copa_no_var" else 0.1
-        copa = CopaConfig(lambda_variational=strength, lambda_entropy=strength, **config)
-        return CopaLearner(controller, make_mixer("flex_qmix", spec, True), copa, seed, sizes)
-    if kind.startswith("refil"):
-        mixer = {"refil": "flex_qmix", "refil_vdn": "vdn", "refil_linear": "linear"}[kind]
-        return RefilLearner(controller, make_mixer(mixer, spec), RefilConfig(**config), seed)
-    return BellmanLearner(controller, make_mixer(kind, spec), BellmanConfig(**config), seed)
-
-
-KINDS = ("flex_qmix", "linear", "vdn", "none", "refil", "refil_vdn", "refil_linear", "copa", "copa_no_var")
+        config = {"lambda_variational": strength, "lambda_entropy": strength, **config}
+        config = {"coach_embed_dim": EMBED, "attn_heads": HEADS, **config}
+    return learner_class(controller, make_mixer(mixer, spec, coached), learner_class.Config(**config), seed)

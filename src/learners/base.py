@@ -1,7 +1,7 @@
 """The one Bellman learner: replayed episodes -> individual values -> mixer -> TD loss -> optimiser -> targets.
 
-An algorithm is the hooks that it overrides: `groups` (further views of the same entities) and `objective` (what is
-minimised).
+An algorithm is the hooks that it overrides: `groups` (further views of the same entities), `objective` (what is
+minimised), `td_loss` and `targets`, and what it says of itself: `Config`, `CONTROLLERS`, `NEEDS_MIXER`.
 """
 
 import copy
@@ -46,6 +46,10 @@ class BellmanLearner:
 
     #: frozen dataclass of the learner's settings; its fields are keys of config/default.yaml
     Config: ClassVar[type[BellmanConfig]] = BellmanConfig
+    #: names of the controllers that it goes with; empty: every one that learns
+    CONTROLLERS: ClassVar[tuple[str, ...]] = ()
+    #: whether mixer=none is refused
+    NEEDS_MIXER: ClassVar[bool] = False
 
     def __init__(self, controller: EntityController, mixer: Mixer | None, config: BellmanConfig, seed: int) -> None:
         self.controller, self.mixer, self.config = controller, mixer, config
@@ -115,7 +119,7 @@ class BellmanLearner:
         return ()
 
     def targets(self, data: Prepared, online: Unroll) -> Tensor:
-        """`r + gamma * (not terminated) * Q'_tot(next)` of the played steps: (S,), or (S, A) without a mixer."""
+        """Hook: `r + gamma * (not terminated) * Q'_tot(next)` of the played steps: (S,), or (S, A) without a mixer."""
         batch = data.batch
         target = self.target_controller.unroll(data, generator=self.generator)
         avail_mask = data.pack(batch.avail_mask)[data.follows]
@@ -161,20 +165,22 @@ class BellmanLearner:
         return mixed
 
     def td_loss(self, data: Prepared, q: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error over the played steps (and, without a mixer, over present agents)."""
-        return self._mean(data, (q.float() - targets) ** 2)
+        """Hook: what the distance of `q` from `targets` costs, both (S,), or (S, A) without a mixer; here the mean
+        squared error over the played steps (and, without a mixer, over present agents).
+        """
+        return self.mean(data, (q.float() - targets) ** 2)
 
     def figures(self, data: Prepared, chosen: Tensor, q: Tensor, targets: Tensor) -> Metrics:
         """What is worth logging of an update."""
         with torch.no_grad():
             return {
-                "td_error_abs": self._mean(data, (q.float() - targets).abs()),
-                "target_mean": self._mean(data, targets),
-                "q_taken_mean": self._mean(data, chosen.float()),
+                "td_error_abs": self.mean(data, (q.float() - targets).abs()),
+                "target_mean": self.mean(data, targets),
+                "q_taken_mean": self.mean(data, chosen.float()),
             }
 
     @staticmethod
-    def _mean(data: Prepared, values: Tensor) -> Tensor:
+    def mean(data: Prepared, values: Tensor) -> Tensor:
         """Mean of `values (S,)`, or of `values (S, A)` over present agents."""
         return values.mean() if values.dim() == 1 else masked_mean(values, data.agent_mask[data.acts])
 

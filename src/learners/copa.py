@@ -20,12 +20,14 @@ ENTROPY_BOUNDS = (0.0, 10.0)
 
 @dataclass(frozen=True)
 class CopaConfig(BellmanConfig):
-    """Adds the variational term (COPA, equation 4)."""
+    """Adds the variational term (COPA, equation 4) and the widths of its posterior, which are the coach's."""
 
     #: lambda 1: weight of the log-density; 0 together with lambda 2 leaves the whole term out
     lambda_variational: float = 0.0
     #: lambda 2: weight of the strategies' entropy
     lambda_entropy: float = 0.0
+    coach_embed_dim: int = 128
+    attn_heads: int = 4
 
 
 class CopaLearner(BellmanLearner):
@@ -34,13 +36,15 @@ class CopaLearner(BellmanLearner):
     Config = CopaConfig
     config: CopaConfig
     controller: CoachController
+    CONTROLLERS = ("coach",)
 
-    def __init__(
-        self, controller: CoachController, mixer: Mixer | None, config: CopaConfig, seed: int, sizes: CoachSizes
-    ) -> None:
+    def __init__(self, controller: CoachController, mixer: Mixer | None, config: CopaConfig, seed: int) -> None:
         self.posterior: Posterior | None = None
         if config.lambda_variational > 0:
-            self.posterior = Posterior(sizes, controller.spec.actions).to(controller.device)
+            spec = controller.spec
+            inputs = spec.features + spec.actions + spec.private
+            sizes = CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, controller.agent.sizes.strategy)
+            self.posterior = Posterior(sizes, spec.actions).to(controller.device)
         super().__init__(controller, mixer, config, seed)
 
     def modules(self) -> dict[str, nn.Module]:

@@ -17,8 +17,8 @@ class RefilConfig(BellmanConfig):
 
     #: weight of the imagined loss; the real one has the rest
     imagine_lambda: float = 0.5
-    #: probability of group one; None draws it uniformly for each episode
-    imagine_split: float | None = None
+    #: probability of group one; "uniform" draws it anew for each episode
+    imagine_split: float | str = "uniform"
 
 
 def same_group(groups: Tensor, agents: int) -> Tensor:
@@ -33,15 +33,18 @@ class RefilLearner(BellmanLearner):
 
     Config = RefilConfig
     config: RefilConfig
+    CONTROLLERS = ("entity",)  # imagined views have no coach
+    NEEDS_MIXER = True  # imagined values are nothing but mixed
 
     def draw_groups(self, data: Prepared) -> Tensor:
         """One random split per episode: bool (B, E)."""
         entities, device = data.batch.entities, data.batch.entities.device
+        split = self.config.imagine_split
         size = (entities.shape[0], entities.shape[2])
-        if self.config.imagine_split is None:
+        if split == "uniform":
             probability = torch.rand(size[0], 1, generator=self.generator, device=device)
         else:
-            probability = torch.full((size[0], 1), self.config.imagine_split, device=device)
+            probability = torch.full((size[0], 1), float(split), device=device)
         return torch.rand(size, generator=self.generator, device=device) < probability
 
     def groups(self, data: Prepared) -> tuple[Tensor, ...]:

@@ -13,7 +13,7 @@ def test_same_group_by_hand():
     assert same_group(groups, 2).tolist() == [[[True, False, True, False], [False, True, False, True]]]
 
 
-@pytest.mark.parametrize(("split", "low", "high"), [(None, 0.45, 0.55), (0.5, 0.47, 0.53), (0.9, 0.88, 0.92)])
+@pytest.mark.parametrize(("split", "low", "high"), [("uniform", 0.45, 0.55), (0.5, 0.47, 0.53), (0.9, 0.88, 0.92)])
 def test_split_frequencies(split, low, high):
     spec = batches.make_spec()
     learner = batches.make_learner("refil", spec, imagine_split=split)
@@ -22,7 +22,7 @@ def test_split_frequencies(split, low, high):
     assert low < float(groups.mean()) < high
     # with p drawn per episode, the shares of group one spread far more than with a fixed p
     spread = float(groups.mean(dim=1).var())
-    assert (spread > 0.1) == (split is None)
+    assert (spread > 0.1) == (split == "uniform")
 
 
 def test_everyone_in_one_group_is_the_real_pass():

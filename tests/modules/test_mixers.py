@@ -8,6 +8,9 @@ from torch import nn
 from modules.mixers import REGISTRY
 from modules.mixers.base import Imagined, Mixer, MixerInputs
 
+#: every mixer that is registered comes under these tests
+NAMES = [name for name, entry in REGISTRY.items() if entry is not None]
+
 
 @pytest.fixture
 def inputs():
@@ -17,9 +20,10 @@ def inputs():
     return spec, MixerInputs(torch.randn(*entity_mask.shape, spec.features + spec.actions), entity_mask)
 
 
-def test_registry_is_what_the_configuration_offers():
-    assert list(REGISTRY) == ["flex_qmix", "linear", "vdn", "none"]
-    assert all(entry is None or issubclass(entry, Mixer) for entry in REGISTRY.values())
+def test_registry():
+    assert {"flex_qmix", "linear", "vdn"} <= set(NAMES)
+    assert all(issubclass(REGISTRY[name], Mixer) for name in NAMES)
+    assert set(REGISTRY) - set(NAMES) == {"none"}
 
 
 def test_vdn_by_hand():
@@ -54,7 +58,7 @@ def test_flexible_mixer_by_hand():
     assert mixer(q, inputs).q_tot.item() == pytest.approx(4.796236, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["flex_qmix", "linear", "vdn"])
+@pytest.mark.parametrize("name", NAMES)
 def test_monotone_in_every_present_agent(name, inputs):
     spec, state = inputs
     mixer = batches.make_mixer(name, spec)
@@ -87,7 +91,7 @@ def test_mean_is_the_mean_of_the_present_agents_vectors(encoded, inputs):
         torch.testing.assert_close(net.mean(flat, spec.agents)[row], want, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["flex_qmix", "linear", "vdn"])
+@pytest.mark.parametrize("name", NAMES)
 def test_wrong_shapes_are_refused(name, inputs):
     spec, state = inputs
     mixer = batches.make_mixer(name, spec)

@@ -1,0 +1,40 @@
+"""From settings to parts: what does not go together is refused, what a learner asks for it gets."""
+
+import batches
+import pytest
+
+import builders
+from learners import REGISTRY
+from utils.config import load_config
+from utils.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--config=copa", "controller=entity"], "learner=copa needs controller=coach, got controller=entity"),
+        (["--config=refil", "controller=coach"], "learner=refil needs controller=entity, got controller=coach"),
+        (["--config=refil", "mixer=none"], "learner=refil needs a mixer, got mixer=none: use one of flex_qmix, "),
+        (["--config=scripted"], "evaluate=True"),
+        (["evaluate=true"], "checkpoint_path"),
+        (["--config=copa", "sequence_length=6"], "sequence_length=6 must be a multiple of broadcast_interval=4"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(words, named):
+    with pytest.raises(UserError, match=named):
+        builders.check(load_config([*words, "device=cpu"]))
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_a_learner_gets_the_settings_that_its_config_names(name):
+    learner_class = REGISTRY[name]
+    controller = "coach" if "coach" in learner_class.CONTROLLERS else "entity"
+    words = [f"learner={name}", f"controller={controller}", "device=cpu", "gamma=0.5", "seed=3"]
+    config = load_config([*words, "imagine_split=0.25", "lambda_entropy=0.125"])
+    builders.check(config)
+    spec = batches.make_spec()
+    learner = builders.build_learner(config, builders.build_controller(config, spec), spec)
+    assert type(learner) is learner_class
+    assert type(learner.config) is learner_class.Config
+    assert vars(learner.config) == {key: config[key] for key in vars(learner.config)}
+    assert learner.config.gamma == 0.5
