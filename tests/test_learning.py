@@ -3,7 +3,7 @@
 import torch
 from conftest import tiny_overrides
 
-from run import Training
+from training import Training
 from utils.config import load_config
 from utils.interrupt import StopSignal
 

@@ -1,6 +1,6 @@
 """Where the time of a training run goes, its steps per second and its memory.
 
-    ./run.sh python benchmarks/training.py --steps 200000 --config=refil --env-config=sc2_sz with threads=2
+    ./run.sh python benchmarks/profile_run.py --steps 200000 --config=refil --env-config=sc2_sz with threads=2
 
 Every word but --steps and --warm-up is the command line of a run. Nothing is tested, saved or recorded: collecting and
 learning only. Times are wall-clock shares of the measured rounds.
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 import torch
 
-from run import Training
+from training import Training
 from utils.config import load_config
 from utils.interrupt import StopSignal
 from utils.logging import Console, Recorder

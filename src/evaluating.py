@@ -1,0 +1,104 @@
+"""Testing: a checkpoint or a scripted team by itself, and the tests in the course of training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import builders
+from controllers.entity import EntityController
+from envs.base import EntityEnv
+from learners.base import BellmanLearner
+from runners.evaluation import summarise
+from runners.runner import Runner
+from utils.checkpoints import load_checkpoint
+from utils.config import Config
+from utils.errors import UserError
+from utils.interrupt import Interrupted, StopSignal
+from utils.logging import Recorder
+from utils.seeding import derive_seed
+
+#: team -> figure -> mean, std, n
+Evaluation = dict[str, dict[str, dict[str, float | int]]]
+
+
+def evaluate(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation:
+    """Test a checkpoint or a scripted team, without training anything."""
+    num_envs = count_test_envs(config)
+    with builders.build_env(config, num_envs, derive_seed(config.seed, "test env")) as env:
+        controller = builders.build_controller(config, env.spec)
+        tell_what_runs(config, recorder, env)
+        t_env = 0
+        if isinstance(controller, EntityController):
+            learner = builders.build_learner(config, controller, env.spec)
+            recorder.facts({"parameters": learner.parameter_counts()})
+            folder, state = load_checkpoint(config.checkpoint_path, config.load_step, names=("learner", "progress"))
+            load_learner(learner, state["learner"], folder)
+            t_env = state["progress"]["t_env"]
+            recorder.note(f"evaluating {folder}")
+        results = test(config, recorder, stop, Runner(env, controller, seed=0), t_env)
+        if stop.requested:
+            raise Interrupted
+        return results
+
+
+def test(config: Config, recorder: Recorder, stop: StopSignal, runner: Runner, t_env: int) -> Evaluation:
+    """Play `test_nepisode` greedy episodes on each test team; record and return the figures."""
+    results: Evaluation = {}
+    for team in config.test_teams or (None,):
+        name = team or "train"
+        if stop.requested:  # half a test is no result: the caller stops in its own way
+            return results
+        figures = runner.evaluate(team, config.test_nepisode, builders.test_seed(name), t_env=t_env)
+        results[name] = summarise(figures)
+        for figure, summary in results[name].items():
+            suffix = "" if figure == "comm_frequency" else "_mean"
+            recorder.scalar(f"test/{name}/{figure}{suffix}", summary["mean"], t_env)
+    (recorder.run_dir / "evaluation.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    recorder.note(f"test at {t_env:,} steps: {describe(results)}")
+    return results
+
+
+def describe(results: Evaluation) -> str:
+    """The last test in one short text: battles won where there are any, else returns."""
+    if not results:  # stopped before the first team was through
+        return ""
+    key = "battle_won" if all("battle_won" in figures for figures in results.values()) else "return"
+    return f"{key} " + ", ".join(f"{team}: {figures[key]['mean']:.2f}" for team, figures in results.items())
+
+
+def count_test_envs(config: Config) -> int:
+    """How many environments a test plays at once."""
+    if config.runner == "vector":
+        return int(min(config.test_batch_size, config.test_nepisode))
+    return int(min(config.batch_size_run, config.test_nepisode))
+
+
+def load_learner(learner: BellmanLearner, state: dict[str, Any], folder: Path) -> None:
+    """Load the state that was saved in `folder`.
+
+    Raises:
+        UserError: it belongs to other networks.
+    """
+    try:
+        learner.load_state_dict(state)
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise UserError(
+            f"checkpoint {str(folder)!r} does not fit these settings (another algorithm, environment or width?): "
+            f"{one_line(error)}"
+        ) from None
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error that may be long, for a message of ours."""
+    return " ".join(str(error).split())[:200]
+
+
+def tell_what_runs(config: Config, recorder: Recorder, env: EntityEnv) -> None:
+    """Say and record on what device and engine a run is."""
+    device = str(builders.build_device(config))
+    backend = getattr(env, "backend", None) or getattr(config.env_args, "backend", None)
+    recorder.facts({"device": device, "threads": torch.get_num_threads(), "backend": backend})
+    engine = f", backend {backend}" if backend else ""
+    recorder.note(f"{config.name} on {env.spec.name} ({config.runner} runner{engine}, device {device})")
