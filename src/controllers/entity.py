@@ -11,6 +11,7 @@ from controllers.base import Controller, ControllerState, Decision
 from envs.base import EnvSpec, TimeStep
 from modules.agents.entity_agent import EntityAgent
 from modules.layers.inputs import entity_inputs
+from modules.layers.recurrence import Streams, make_streams
 from utils.masking import full_view, joined
 
 VIEWS = ("local", "full", "periodic")
@@ -48,7 +49,7 @@ class Prepared(NamedTuple):
     """A batch of episodes with the network inputs that every pass over it shares.
 
     Padding is left out from here on: the M rows are the observed steps (0..L of a sequence of length L), sequence
-    after sequence. Only the recurrence, which needs the time axis, works on (B, T+1).
+    after sequence.
     """
 
     batch: EpisodeBatch
@@ -70,6 +71,8 @@ class Prepared(NamedTuple):
     view_mask: Tensor
     #: (B, T+1, A) where an agent has just joined
     joined: Tensor
+    #: the presences of agents, over the flattened (M * A) rows
+    streams: Streams
 
     @property
     def agent_mask(self) -> Tensor:
@@ -145,11 +148,10 @@ class EntityController(nn.Module, Controller):
         view = self.view.apply(timestep.obs_mask, timestep.entity_mask, state["step"])
         seen = self.agent.perceive(inputs, timestep.private, (view,))
         agent_mask = timestep.agent_mask
-        reset = agent_mask & ~state["present"]
-        states, hidden = self.agent.remember(seen[0].unsqueeze(1), state["hidden"], reset.unsqueeze(1))
+        hidden = self.agent.remember(seen[0], state["hidden"], agent_mask & ~state["present"])
         next_state = {"hidden": hidden, "present": agent_mask, "step": state["step"] + 1}
         strategy, said = self._advise(timestep, last_actions, state, explore, generator)
-        values = self.agent.values(states[:, 0], agent_mask, strategy)
+        values = self.agent.values(hidden, agent_mask, strategy)
         actions = self.selector.select(values, timestep.avail_mask, t_env=t_env, explore=explore, generator=generator)
         return Decision(actions, {**next_state, **said.state}, said.sent)
 
@@ -194,7 +196,17 @@ class EntityController(nn.Module, Controller):
             entity_mask=entity_mask,
             view_mask=self.view.apply(pack(batch.obs_mask), entity_mask, step),
             joined=joined(batch.agent_mask),
+            streams=self._streams(batch.agent_mask & observed.unsqueeze(-1), rows),
         )
+
+    @staticmethod
+    def _streams(present: Tensor, rows: Tensor) -> Streams:
+        """The streams of `present (B, T+1, A)` in terms of the packed `rows (M,)`."""
+        agents = present.shape[-1]
+        order, counts = make_streams(present)
+        row_of_step = torch.empty(present.shape[:2].numel(), dtype=torch.int64, device=rows.device)
+        row_of_step[rows] = torch.arange(len(rows), device=rows.device)
+        return Streams(row_of_step[order // agents] * agents + order % agents, counts)
 
     def unroll(
         self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None
@@ -211,14 +223,8 @@ class EntityController(nn.Module, Controller):
 
     def _memories(self, data: Prepared, extra_masks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Recurrent states (M, A, H) under the controller's view and under each extra mask."""
-        batch, _, agents = data.joined.shape
-        masks = (data.view_mask, *extra_masks)
-        seen = self.agent.perceive(data.inputs, data.private, masks)
-        views = len(masks)
-        steps = torch.cat([data.unpack(view) for view in seen])  # (K * B, T+1, A, H)
-        hidden = seen.new_zeros(views * batch, agents, seen.shape[-1])
-        states, _ = self.agent.remember(steps, hidden, data.joined.repeat(views, 1, 1))
-        return tuple(data.pack(view) for view in states.chunk(views))
+        seen = self.agent.perceive(data.inputs, data.private, (data.view_mask, *extra_masks))
+        return self.agent.recall(seen, data.streams).unbind()
 
 
 class Advice(NamedTuple):

@@ -1,24 +1,46 @@
-"""A state starts anew where an agent joins, and nowhere else."""
+"""Streams: each presence of an agent is read from its first step to its last, from an empty state."""
 
 import pytest
 import torch
 
-from modules.layers.recurrence import ResettingGRU
+from modules.layers.recurrence import StreamGRU, make_streams
 
 
-@pytest.mark.parametrize("resets", [[], [(0, 1)], [(3, 0)], [(2, 1), (4, 0), (4, 1)], [(0, 0), (1, 0), (5, 1)]])
-def test_against_a_cell_step_by_step(resets):
+def test_streams_by_hand():
+    """Agent 0 is there at steps 0-3, agent 1 at 1-2 and again at 4: streams of 4, 2 and 1 steps."""
+    present = torch.tensor([[[1, 0], [1, 1], [1, 1], [1, 0], [0, 1]]]).bool()
+    streams = make_streams(present)
+    assert streams.counts == [3, 2, 1, 1]
+    # flat index of step t and agent a: 2 t + a
+    assert streams.order.tolist() == [0, 3, 9, 2, 5, 4, 6]
+
+
+def test_nobody_there():
+    streams = make_streams(torch.zeros(2, 3, 2, dtype=torch.bool))
+    assert streams.counts == []
+    assert StreamGRU(3, 4)(torch.randn(1, 12, 3), streams).abs().sum() == 0
+
+
+@pytest.mark.parametrize("density", [0.3, 0.8, 1.0])
+def test_against_a_cell_step_by_step(density):
     torch.manual_seed(0)
-    layer = ResettingGRU(3, 4)
-    x, hidden = torch.randn(6, 2, 3), torch.randn(2, 4)
-    reset = torch.zeros(6, 2, dtype=torch.bool)
-    for t, row in resets:
-        reset[t, row] = True
-    outputs, last = layer(x, hidden, reset)
+    layer = StreamGRU(3, 4)
+    batch, steps, agents = 3, 7, 2
+    present = torch.rand(batch, steps, agents) < density
+    x = torch.randn(2, batch, steps, agents, 3)
+    states = layer(x.flatten(1, 3), make_streams(present)).view(2, batch, steps, agents, 4)
     cell = torch.nn.GRUCell(3, 4)
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in layer.gru.state_dict().items()})
-    state = hidden
-    for t in range(6):
-        state = cell(x[t], torch.where(reset[t][:, None], 0.0, state))
-        torch.testing.assert_close(outputs[t], state, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(last, state, rtol=1e-5, atol=1e-6)
+    for view in range(2):
+        for b in range(batch):
+            for a in range(agents):
+                state = torch.zeros(1, 4)
+                for t in range(steps):
+                    if present[b, t, a]:
+                        state = cell(x[view, b, t, a][None], state)
+                        torch.testing.assert_close(states[view, b, t, a], state[0], rtol=1e-5, atol=1e-6)
+                        stepped = layer.step(x[view, b, t, a], state[0])
+                        torch.testing.assert_close(stepped, cell(x[view, b, t, a][None], state)[0])
+                    else:
+                        state = torch.zeros(1, 4)
+                        assert (states[view, b, t, a] == 0).all()

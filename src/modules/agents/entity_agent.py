@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modules.layers.attention import EntityAttention
-from modules.layers.recurrence import ResettingGRU
+from modules.layers.recurrence import StreamGRU, Streams
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class EntityAgent(nn.Module):
         self.attention = EntityAttention(sizes.embed, sizes.embed, sizes.embed, sizes.heads, query_extra=sizes.private)
         # private features pass beside the attention as well: as part of a query they only choose what is looked at
         self.merge = nn.Linear(sizes.embed + sizes.private, sizes.hidden)
-        self.memory = ResettingGRU(sizes.hidden, sizes.hidden)
+        self.memory = StreamGRU(sizes.hidden, sizes.hidden)
         self.head: nn.Module = nn.Linear(sizes.hidden, sizes.actions)
         if sizes.strategy:
             self.head = nn.Sequential(
@@ -68,24 +68,31 @@ class EntityAgent(nn.Module):
             seen = torch.cat([seen, private.expand(len(masks), *private.shape)], dim=-1)
         return F.relu(self.merge(seen))
 
-    def remember(self, seen: Tensor, hidden: Tensor, reset: Tensor) -> tuple[Tensor, Tensor]:
-        """Walk the memory through time.
+    def remember(self, seen: Tensor, hidden: Tensor, joined: Tensor) -> Tensor:
+        """One step of the memory.
 
         Args:
-            seen (B, T, A, H): from `perceive`.
-            hidden (B, A, H): state before the first step.
-            reset (B, T, A): bool, True where an agent has just joined: its state starts at zero.
+            seen (B, A, H): from `perceive`, for one view.
+            hidden (B, A, H): state before the step.
+            joined (B, A): bool, True where an agent has just joined: its state starts at zero.
 
         Returns:
-            states (B, T, A, H) and the last state (B, A, H).
+            (B, A, H)
         """
-        batch, steps, agents, width = seen.shape
-        out, last = self.memory(
-            seen.transpose(0, 1).reshape(steps, batch * agents, width),
-            hidden.reshape(batch * agents, width),
-            reset.transpose(0, 1).reshape(steps, batch * agents),
-        )
-        return out.view(steps, batch, agents, width).transpose(0, 1), last.view(batch, agents, width)
+        return self.memory.step(seen, hidden.masked_fill(joined.unsqueeze(-1), 0.0))
+
+    def recall(self, seen: Tensor, streams: Streams) -> Tensor:
+        """The memory's states over whole sequences, each presence of an agent from an empty state.
+
+        Args:
+            seen (K, M, A, H): from `perceive`.
+            streams: over the flattened (M * A) steps.
+
+        Returns:
+            (K, M, A, H), zeros for absent agents
+        """
+        states: Tensor = self.memory(seen.flatten(1, 2), streams)
+        return states.view_as(seen)
 
     def values(self, states: Tensor, agent_mask: Tensor, strategy: Tensor | None = None) -> Tensor:
         """Individual values; exactly 0 for absent agents.

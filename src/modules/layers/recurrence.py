@@ -1,37 +1,87 @@
-"""A GRU over whole sequences whose state can start anew in mid-sequence."""
+"""A GRU over streams: the uninterrupted presence of one agent in one sequence."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
-class ResettingGRU(nn.Module):
-    """`nn.GRU` over (T, R, I) with a per-row reset: an agent that joins starts from zero.
+class Streams(NamedTuple):
+    """In which order a GRU reads P steps of many agents, some of which come, go or end earlier than others.
 
-    A run of steps without any reset goes through the fused kernel in one call; only steps at which some row resets
-    split the sequence, so that teams of constant make-up pay nothing.
+    Streams are sorted by length, longest first, so that those that are still running are always the first ones: no
+    step is computed for anybody who is absent, and every stream starts from an empty state.
     """
+
+    #: (P,) int64, the steps to read, position by position (all first steps, all second steps, ...)
+    order: Tensor
+    #: how many streams reach each position
+    counts: list[int]
+
+
+def make_streams(present: Tensor) -> Streams:
+    """`present (B, T, A)` bool -> its streams; `order` indexes the flattened (B * T * A) steps."""
+    batch, steps, agents = present.shape
+    there = present.permute(0, 2, 1)  # (B, A, T): a stream's steps follow each other
+    before = F.pad(there, (1, 0))[..., :-1]
+    step = torch.arange(steps, device=present.device).expand_as(there)
+    starts = there & ~before
+    position = step - torch.where(starts, step, 0).cummax(dim=-1).values
+    stream = starts.flatten().cumsum(0) - 1
+    where = there.flatten().nonzero().squeeze(1)
+    stream, position = stream[where], position.flatten()[where]
+    lengths = torch.bincount(stream)
+    rank = torch.empty_like(lengths)
+    rank[lengths.argsort(descending=True, stable=True)] = torch.arange(len(lengths), device=present.device)
+    by_position = (position * len(lengths) + rank[stream]).argsort()
+    flat = torch.arange(batch * steps * agents, device=present.device).view(batch, steps, agents).permute(0, 2, 1)
+    return Streams(flat.flatten()[where[by_position]], torch.bincount(position).tolist())
+
+
+class StreamGRU(nn.Module):
+    """The equations and parameters of `nn.GRU`, one step at a time or over whole streams."""
 
     def __init__(self, in_dim: int, hidden_dim: int) -> None:
         super().__init__()
-        self.hidden_dim = hidden_dim
         self.gru = nn.GRU(in_dim, hidden_dim)
 
-    def forward(self, x: Tensor, hidden: Tensor, reset: Tensor) -> tuple[Tensor, Tensor]:
+    def _gates(self, x: Tensor) -> Tensor:
+        """The input's share of the three gates: (..., I) -> (..., 3H)."""
+        weight, _, bias, _ = self.gru.all_weights[0]
+        return F.linear(x, weight, bias)
+
+    def _cell(self, gates: Tensor, hidden: Tensor) -> Tensor:
+        """The next state from `gates (..., 3H)` (reset, update, new) and `hidden (..., H)`."""
+        _, weight, _, bias = self.gru.all_weights[0]
+        recurrent = F.linear(hidden, weight, bias)
+        width = 2 * hidden.shape[-1]
+        reset, update = torch.sigmoid(gates[..., :width] + recurrent[..., :width]).chunk(2, dim=-1)
+        new = torch.tanh(torch.addcmul(gates[..., width:], reset, recurrent[..., width:]))
+        return torch.lerp(new, hidden, update)
+
+    def step(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """One step: `x (..., I)`, `hidden (..., H)` -> the next state (..., H)."""
+        return self._cell(self._gates(x), hidden)
+
+    def forward(self, x: Tensor, streams: Streams) -> Tensor:
         """
         Args:
-            x (T, R, I): inputs.
-            hidden (R, H): state before the first step.
-            reset (T, R): bool, True where the state is zeroed before that step.
+            x (K, M, I): inputs of M steps, seen in K ways that do not know of each other.
+            streams: how those steps follow each other; `order` indexes M.
 
         Returns:
-            outputs (T, R, H) and the last state (R, H).
+            states (K, M, H), zeros at steps that are in no stream
         """
-        starts = [0, *(int(t) for t in reset.any(dim=1).nonzero()[:, 0] if t > 0), len(x)]
-        outputs = []
-        for start, stop in zip(starts[:-1], starts[1:], strict=True):
-            if bool(reset[start].any()):
-                hidden = hidden * ~reset[start].unsqueeze(-1)
-            out, last = self.gru(x[start:stop], hidden.unsqueeze(0))
-            hidden = last[0]
-            outputs.append(out)
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs), hidden
+        views, steps, _ = x.shape
+        inputs = x.index_select(1, streams.order).transpose(0, 1)  # (P, K, I)
+        gates = self._gates(inputs)
+        hidden = gates.new_zeros(streams.counts[0] if streams.counts else 0, views, self.gru.hidden_size)
+        states = []
+        for position in gates.split(streams.counts):
+            hidden = self._cell(position, hidden[: len(position)])
+            states.append(hidden)
+        result = gates.new_zeros(views, steps, self.gru.hidden_size)
+        if not states:
+            return result
+        return result.index_copy(1, streams.order, torch.cat(states).transpose(0, 1))
