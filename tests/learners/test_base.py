@@ -194,10 +194,11 @@ def test_every_parameter_learns(kind):
             assert not torch.equal(old, new), f"{name}.{which}"
 
 
-def test_bfloat16_stays_close_and_gradients_finite():
+@pytest.mark.parametrize("kind", batches.KINDS)
+def test_bfloat16_stays_close_and_gradients_finite(kind):
     spec = batches.make_spec()
     batch = batches.random_batch(spec)
-    plain, half = (batches.make_learner("refil", spec, amp=amp) for amp in (False, True))
+    plain, half = (batches.make_learner(kind, spec, amp=amp) for amp in (False, True))
     one, two = plain.train(batch, 0), half.train(batch, 0)
     assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=0.05)
     assert all(torch.isfinite(p).all() for p in half.parameters)
