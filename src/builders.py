@@ -1,4 +1,4 @@
-"""From the checked configuration to the parts of an experiment: beside `run.py`, the only place that reads settings."""
+"""From the checked configuration to the parts of an experiment: only training and evaluating read settings too."""
 
 from dataclasses import fields
 
