@@ -58,9 +58,10 @@ class BellmanLearner:
         self.updates = 0
         self.last_target_update = 0
         self.parameters = [p for module in self.modules().values() for p in module.parameters()]
-        self.optimiser = torch.optim.RMSprop(
-            self.parameters, lr=config.lr, alpha=config.optim_alpha, eps=config.optim_eps
-        )
+        self.optimiser = torch.optim.RMSprop(self.parameters, **self._optimiser_settings())
+
+    def _optimiser_settings(self) -> dict[str, float]:
+        return {"lr": self.config.lr, "alpha": self.config.optim_alpha, "eps": self.config.optim_eps}
 
     def modules(self) -> dict[str, nn.Module]:
         """The networks that are trained, by name."""
@@ -213,6 +214,9 @@ class BellmanLearner:
         if self.target_mixer is not None:
             self.target_mixer.load_state_dict(state["target_mixer"])
         self.optimiser.load_state_dict(state["optimiser"])
+        # running averages come from the checkpoint, settings from the configuration: a resumed run may have another lr
+        for group in self.optimiser.param_groups:
+            group.update(self._optimiser_settings())
         self.generator.set_state(state["generator"].cpu())
         self.updates = state["counters"]["updates"]
         self.last_target_update = state["counters"]["last_target_update"]

@@ -182,6 +182,19 @@ def test_saved_learner_goes_on_bit_for_bit(kind):
         assert torch.equal(x, y)
 
 
+def test_a_resumed_learner_takes_its_settings_from_the_configuration():
+    spec = batches.make_spec()
+    learner = batches.make_learner("vdn", spec, lr=1e-3)
+    learner.train(batches.random_batch(spec), episodes=0)
+    resumed = batches.make_learner("vdn", spec, lr=1e-4)
+    resumed.load_state_dict(copy.deepcopy(learner.state_dict()))
+    assert [group["lr"] for group in resumed.optimiser.param_groups] == [1e-4]
+    first = resumed.parameters[0]
+    assert torch.equal(
+        resumed.optimiser.state[first]["square_avg"], learner.optimiser.state[learner.parameters[0]]["square_avg"]
+    )
+
+
 @pytest.mark.parametrize("kind", batches.KINDS)
 def test_every_parameter_learns(kind):
     """No network is left out of the loss: after one update every trained tensor has moved."""
