@@ -60,7 +60,7 @@ class BellmanLearner:
         self.parameters = [p for module in self.modules().values() for p in module.parameters()]
         self.optimiser = torch.optim.RMSprop(self.parameters, **self._optimiser_settings())
 
-    def _optimiser_settings(self) -> dict[str, float]:
+    def _optimiser_settings(self) -> dict[str, Any]:
         return {"lr": self.config.lr, "alpha": self.config.optim_alpha, "eps": self.config.optim_eps}
 
     def modules(self) -> dict[str, nn.Module]:
