@@ -3,6 +3,9 @@
 import torch
 from conftest import tiny_overrides
 
+import builders
+import evaluating
+from runners.runner import Runner
 from training import Training
 from utils.config import load_config
 from utils.interrupt import StopSignal
@@ -78,3 +81,16 @@ def test_testing_does_not_change_training(tmp_path):
         for interval in (1, 10**6)
     )
     assert all(torch.equal(x, y) for x, y in zip(often.learner.parameters, rare.learner.parameters, strict=True))
+
+
+def test_every_run_is_tested_on_the_same_episodes(tmp_path):
+    """Neither the run's seed nor how far it has come decides what is tested."""
+
+    def scores(seed, t_env):
+        words = ["--config=scripted", "--env-config=sc2_sz", "with", "policy=attack_nearest", "evaluate=True", *SHORT]
+        config = load_config([*words, *tiny_overrides(seed=seed, test_nepisode=4, test_teams="3-5")])
+        with builders.build_env(config, 4, seed=seed) as env:
+            runner = Runner(env, builders.build_controller(config, env.spec), seed=seed)
+            return evaluating.test(config, Silence(tmp_path), StopSignal(), runner, t_env)
+
+    assert scores(1, 0) == scores(2, 5000)
