@@ -1,8 +1,9 @@
 """From units to what agents see and may do, and back from actions to orders. The same for every battle engine.
 
 Shape letters: B battles, R battles that begin anew, S unit slots (= E entities), M = S / 2 slots of one side (= A
-agents, and the number of tags), D features, U = 6 + M actions. Work is done with the battle as the last axis, like the
-engines', and turned round at the end.
+agents, and the number of tags), D features, U = 6 + M actions, K unit types. Work is done with the battle as the last axis, like the
+engines', and turned round at the end. Flags on the way are floats, 0 or 1: torch compares and multiplies floats several
+times faster than it makes bools.
 """
 
 from typing import NamedTuple
@@ -79,19 +80,31 @@ class Encoder:
         self.spec = spec
         self.table = UnitTable(units, device)
         slots = 2 * spec.agents
-        shape = (spec.agents, num_battles)
         #: (S, B) the tag of each unit, 0 to M - 1 on either side
         self.tags = torch.arange(spec.agents, device=device).repeat(2)[:, None].expand(slots, num_battles).clone()
         #: (S, B) the slot that has tag k, for the allies' tags and then for the enemies'
         self.slot_of_tag = self.tags.clone()
         self._steps = torch.tensor(MOVES, device=device).T * MOVE_AMOUNT
-        self._itself = torch.eye(*(spec.agents, slots), dtype=torch.bool, device=device)[:, :, None]
-        #: (B, E, D) the features that only change when a unit dies
-        self._static = torch.zeros(num_battles, slots, spec.features, device=device)
-        self._target_pair = torch.zeros(spec.agents, slots, num_battles, dtype=torch.bool, device=device)
-        self._healer = torch.zeros(shape, dtype=torch.bool, device=device)
-        #: (4, S, B) what health, shield, energy and cooldown are divided by; enemies show no cooldown
-        self._full = torch.ones(4, slots, num_battles, device=device)
+        self._others = 1 - torch.eye(spec.agents, device=device)[:, :, None]
+        #: (E, D, B) the features that only change when a unit dies
+        self._static = torch.zeros(slots, spec.features, num_battles, device=device)
+        self._canvas = torch.zeros_like(self._static)
+        #: (A, E, B) whom an agent may target once it is near enough
+        self._target_pair = torch.zeros(spec.agents, slots, num_battles, device=device)
+        self._healer = torch.zeros(spec.agents, num_battles, dtype=torch.bool, device=device)
+        #: (S, 4, B) what health, shield, energy and cooldown are divided by; enemies show no cooldown
+        self._full = torch.ones(slots, 4, num_battles, device=device)
+
+        # by unit type, the last index for nobody
+        f = self.table.lookup(torch.arange(len(units) + 1, device=device))
+        self._heals = f["heal"] > 0
+        gauges = torch.stack([f["health"], f["shield"], f["energy"], f["cooldown"]])
+        # what a unit does not have stays 0 when it is divided by 1
+        self._gauges = torch.where(gauges > 0, gauges, 1.0)
+        patients = self._heals[:, None] & (f["biological"] > 0)
+        prey = (f["damage"][:, None] > 0) & ((f["flies"] == 0) | (f["hits_air"][:, None] > 0))
+        #: (2, K + 1, K + 1) which types may target which, on their own side and on the other
+        self._may_target = torch.stack([patients, prey]).float()
 
     def begin(self, battles: Tensor, types: Tensor, tags: Tensor) -> None:
         """Take up new episodes in `battles (R,)`, with unit `types (S, R)` and `tags (S, R)`."""
@@ -99,79 +112,78 @@ class Encoder:
         self.tags[:, battles] = tags
         # the inverse of a permutation is its arg sort
         self.slot_of_tag[:, battles] = torch.cat([tags[:team].argsort(0), tags[team:].argsort(0)])
-        f = self.table.lookup(types)
-        full = torch.stack([f["health"], f["shield"], f["energy"], f["cooldown"]])
-        # what a unit does not have stays 0 when it is divided by 1
-        full = torch.where(full > 0, full, 1.0)
-        full[3, team:] = torch.inf
-        self._full[..., battles] = full
+        allies, enemies = types[:team], types[team:]
+        self._healer[:, battles] = self._heals[allies]
+        self._full[..., battles] = self._gauges[:, types].transpose(0, 1)
+        self._full[team:, 3, battles] = torch.inf
+        patients = self._may_target[0, allies[:, None], allies] * self._others
+        prey = self._may_target[1, allies[:, None], enemies]
+        self._target_pair[..., battles] = torch.cat([patients, prey], dim=1)
 
-        healer = f["heal"][:team] > 0
-        self._healer[:, battles] = healer
-        shoots = (f["damage"][:team, None] > 0) & ((f["flies"] == 0) | (f["hits_air"][:team, None] > 0))
-        shoots[:, :team] = False
-        heals = healer[:, None] & (f["biological"] > 0)
-        heals[:, team:] = False
-        self._target_pair[..., battles] = (shoots | heals) & ~self._itself
-
-        static = torch.zeros(len(battles), 2 * team, self.spec.features, device=types.device)
+        static = torch.zeros(2 * team, self.spec.features, len(battles), device=types.device)
         columns = self.spec.feature_slices
-        tag_columns = static[..., columns["tag"]]
-        tag_columns[:, :team, :team].scatter_(2, tags[:team].T[..., None], 1.0)
-        tag_columns[:, team:, team:].scatter_(2, tags[team:].T[..., None], 1.0)
-        kinds = torch.arange(len(self.table.units), device=types.device)
-        static[..., columns["type"]] = (types.T[..., None] == kinds).float()
-        self._static[battles] = static
+        tag_columns = static[:, columns["tag"]]
+        tag_columns[:team, :team].scatter_(1, tags[:team, None], 1.0)
+        tag_columns[team:, team:].scatter_(1, tags[team:, None], 1.0)
+        kinds = torch.arange(len(self.table.units), device=types.device)[:, None]
+        static[:, columns["type"]] = (types[:, None] == kinds).float()
+        self._static[..., battles] = static
 
-    def view(self, units: Units) -> View:
-        """Encode `units` as the agents see them."""
+    def view(self, units: Units, battles: Tensor | None = None) -> View:
+        """Encode `units` of all battles as the agents see them; the view is that of `battles (R,)` alone if given."""
         team, columns = self.spec.agents, self.spec.feature_slices
-        alive, (x, y) = units.alive, units.position
+        at = slice(None) if battles is None else battles
+        living, present = units.alive[:, at].float(), units.type[:, at] >= 0
+        position = units.position[..., at]
+        x, y = position
         dx, dy = x[:team, None] - x, y[:team, None] - y
         square = dx.mul_(dx).addcmul_(dy, dy)
-        both_alive = alive[:team, None] & alive
-        present = units.type >= 0
-        obs_mask = square.le(SIGHT_RANGE**2).logical_and_(both_alive).logical_or_(self._itself & present)
-        targets = square.le(SHOOT_RANGE**2).logical_and_(both_alive).logical_and_(self._target_pair)
-        avail_mask = self._legal(units, targets).permute(2, 0, 1).contiguous()
+        both_alive = torch.mul(living[:team, None], living, out=dy)
+        sees = torch.le(square, SIGHT_RANGE**2, out=torch.empty_like(square)).mul_(both_alive)
+        # the dead see themselves
+        sees.diagonal(dim1=0, dim2=1).copy_(present[:team].T)
+        targets = square.le_(SHOOT_RANGE**2).mul_(both_alive).mul_(self._target_pair[..., at])
+        avail = self._legal(position[:, :team], living[:team], targets, self.slot_of_tag[:, at])
 
-        living = alive.float()
         half = MAP_SIZE / 2
-        place = units.position * living
+        place = position * living
         centre = place.sum(1) / living.sum(0).clamp(min=1)
-        # (8, E, B) in the order of the feature columns from "health" on
-        moving = torch.stack([units.health, units.shield, units.energy, units.cooldown, *place, *place])
+        # a buffer, because memory of this size is given back to the system and asked for again at every step
+        entities = torch.mul(self._static[..., at], living[:, None], out=self._canvas if battles is None else None)
+        entities[:team, columns["legal"]] = avail[:, FIRST_MOVE:]
+        # (E, 8, R) in the order of the feature columns from "health" on
+        moving = entities[:, columns["health"].start : columns["relative"].stop]
+        gauges = (units.health, units.shield, units.energy, units.cooldown)
+        torch.stack([*(gauge[:, at] for gauge in gauges), *place, *place], dim=1, out=moving)
         # a weapon that shot early within its game loop has a little more than the whole cooldown before it
-        moving[:4].div_(self._full).clamp_(max=1.0)
-        moving[4:6].sub_(half).div_(half).mul_(living)
-        moving[6:].sub_(centre[:, None]).div_(half).mul_(living)
-
-        entities = self._static * living.T[..., None]
-        entities[:, :team, columns["legal"]] = avail_mask[..., FIRST_MOVE:].float()
-        entities[..., columns["health"].start : columns["relative"].stop] = moving.permute(2, 1, 0)
+        moving[:, :4].div_(self._full[..., at]).clamp_(max=1.0)
+        moving[:, 4:6].sub_(half)
+        moving[:, 6:].sub_(centre)
+        moving[:, 4:].div_(half).mul_(living[:, None])
         return View(
-            entities=entities,
-            entity_mask=present.T.contiguous(),
-            obs_mask=obs_mask.permute(2, 0, 1).contiguous(),
-            avail_mask=avail_mask,
+            entities=_battle_first(entities),
+            entity_mask=_battle_first(present),
+            obs_mask=_battle_first(sees.bool()),
+            avail_mask=_battle_first(avail.bool()),
         )
 
-    def _legal(self, units: Units, targets: Tensor) -> Tensor:
-        """Legal actions (A, U, B); `targets (A, S, B)`: whom each agent may target."""
+    def _legal(self, position: Tensor, living: Tensor, targets: Tensor, slot_of_tag: Tensor) -> Tensor:
+        """Legal actions (A, U, R) of agents at `position (2, A, R)`, `living (A, R)`; `targets (A, S, R)`: whom each
+        may target; `slot_of_tag (S, R)`.
+        """
         team = self.spec.agents
-        alive = units.alive[:team]
-        x, y = units.position[:, :team]
-        avail = torch.empty(team, self.spec.actions, alive.shape[1], dtype=torch.bool, device=alive.device)
-        avail[:, 0] = ~alive
-        avail[:, STOP] = alive
-        avail[:, FIRST_MOVE] = alive & (y <= MAP_SIZE - MOVE_AMOUNT)
-        avail[:, FIRST_MOVE + 1] = alive & (y >= MOVE_AMOUNT)
-        avail[:, FIRST_MOVE + 2] = alive & (x <= MAP_SIZE - MOVE_AMOUNT)
-        avail[:, FIRST_MOVE + 3] = alive & (x >= MOVE_AMOUNT)
+        x, y = position
+        avail = targets.new_empty(team, self.spec.actions, targets.shape[-1])
+        avail[:, 0] = 1 - living
+        avail[:, STOP] = living
+        moves = (y <= MAP_SIZE - MOVE_AMOUNT, y >= MOVE_AMOUNT, x <= MAP_SIZE - MOVE_AMOUNT, x >= MOVE_AMOUNT)
+        for action, inside in enumerate(moves, FIRST_MOVE):
+            torch.mul(living, inside, out=avail[:, action])
         # an agent has targets on one side only, so that both sides may share the tags' columns
-        of_tag = self.slot_of_tag.expand(team, -1, -1)
-        avail[:, FIRST_TARGET:] = targets[:, :team].gather(1, of_tag[:, :team])
-        avail[:, FIRST_TARGET:] |= targets[:, team:].gather(1, of_tag[:, team:])
+        of_tag = slot_of_tag.expand(team, -1, -1)
+        at_tag = avail[:, FIRST_TARGET:]
+        at_tag.copy_(targets[:, :team].gather(1, of_tag[:, :team]))
+        at_tag.add_(targets[:, team:].gather(1, of_tag[:, team:]))
         return avail
 
     def orders(self, actions: Tensor, units: Units) -> Orders:
@@ -238,3 +250,9 @@ class Score:
         reward = (damage + REWARD_KILL * (killed - self.killed) + REWARD_WIN * won) * self._scale * battle_mask
         self.killed = killed
         return reward, beaten | lost, won
+
+
+def _battle_first(values: Tensor) -> Tensor:
+    """`values (..., B)` -> (B, ...), contiguous."""
+    # as one matrix, because torch transposes those faster
+    return values.flatten(0, -2).T.contiguous().view(-1, *values.shape[:-1])

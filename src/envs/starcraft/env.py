@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from envs.base import EntityEnv, TimeStep
-from envs.starcraft.encoding import Encoder, Score, make_spec
+from envs.starcraft.encoding import Encoder, Score, View, make_spec
 from envs.starcraft.picture import draw
 from envs.starcraft.placement import draws_needed, place_armies
 from envs.starcraft.scenarios import LARGEST_TEAM, SCENARIOS, UNITS, army_table, parse_team
@@ -68,7 +68,7 @@ class StarCraftEnv(EntityEnv):
         nobody = torch.full((self.spec.entities, num_envs), -1, dtype=torch.int64, device=self.device)
         everywhere = torch.arange(num_envs, device=self.device)
         self._units = self.engine.spawn(everywhere, nobody, torch.zeros(2, *nobody.shape, device=self.device))
-        self._avail = self._encoder.view(self._units).avail_mask
+        self._view = self._encoder.view(self._units)
 
     @classmethod
     def resolve_args(cls, env_args: Mapping[str, Any], test_teams: Sequence[str]) -> StarCraftArgs:
@@ -106,17 +106,20 @@ class StarCraftEnv(EntityEnv):
         self._encoder.begin(battles, types, tags)
         self._score.begin(battles, self._units)
         self._steps[battles] = 0
-        # time steps keep the flags they were given
+        # time steps keep what they were given, so nothing is changed in place
+        fresh = self._encoder.view(self._units, battles)
+        self._view = View(*(old.index_copy(0, battles, new) for old, new in zip(self._view, fresh, strict=True)))
         self._terminated, self._truncated, self._won = (
             flag.index_fill(0, battles, False) for flag in (self._terminated, self._truncated, self._won)
         )
 
     def _step(self, actions: Tensor) -> TimeStep:
         running = ~(self._terminated | self._truncated)
-        illegal = ~self._avail.gather(2, actions[:, :, None])[:, :, 0] & running[:, None]
+        illegal = ~self._view.avail_mask.gather(2, actions[:, :, None])[:, :, 0] & running[:, None]
         if bool(illegal.any()):
             raise ValueError(f"illegal actions: (environment, agent) {illegal.nonzero().tolist()}")
         self._units = self.engine.advance(self._encoder.orders(actions, self._units), running)
+        self._view = self._encoder.view(self._units)
         reward, over, won = self._score.settle(self._units, running)
         self._steps += running
         self._won = self._won | won
@@ -125,8 +128,7 @@ class StarCraftEnv(EntityEnv):
         return self._timestep(reward)
 
     def _timestep(self, reward: Tensor) -> TimeStep:
-        view = self._encoder.view(self._units)
-        self._avail = view.avail_mask
+        view = self._view
         size = self._score.composition.sum(0)
         allies = self._units.alive[: self.spec.agents].sum(0).float()
         figures = (self._won.float(), self._score.killed, allies, size, *self._score.composition)

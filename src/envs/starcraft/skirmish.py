@@ -16,10 +16,8 @@ from torch import Tensor
 
 from envs.starcraft.engine import LOOPS_PER_STEP, BattleEngine, Order, Orders, Units
 from envs.starcraft.scenarios import LOOPS_PER_SECOND, MAP_SIZE, UnitTable, UnitType
+from envs.starcraft.traits import ARRIVED, OFF_MAP, OWN, SECOND_CHOICE, Traits
 
-#: An enemy looks for targets at least this far (edge to edge), and half a unit beyond its own weapon's range.
-SCAN_RANGE = 5.0
-SCAN_BEYOND_WEAPON = 0.5
 #: Shields come back at this rate once a unit has not been damaged for this long (points per second, seconds).
 SHIELD_REGENERATION = 2.0
 SHIELD_DELAY = 10.0
@@ -28,18 +26,12 @@ LEAST_DAMAGE = 0.5
 #: Energy that healers gain per second, and health that one point of energy buys.
 ENERGY_REGENERATION = 0.7875
 HEALTH_PER_ENERGY = 3.0
-#: Distance within which a unit counts as having arrived, and health with which it counts as dead.
-ARRIVED = 1e-3
+#: Health with which a unit counts as dead.
 DEAD = 1e-3
-#: Nobody on the map is this far from anybody. The dead lie further apart than this, each in a grave of its own, so
-#: that no distance test needs a mask.
-OFF_MAP = 500.0
+#: The dead lie further apart than `OFF_MAP`, each in a grave of its own, so that no distance test needs a mask.
 GRAVES_APART = 1000.0
-#: Added to the distance of a target of second choice: more than the map's diagonal.
-SECOND_CHOICE = 100.0
-NEVER = 1e6
 #: How often overlapping units are pushed apart once more after the last game loop of a step.
-LAST_PUSHES = 4
+LAST_PUSHES = 2
 TINY = 1e-12
 
 
@@ -83,32 +75,35 @@ class SkirmishEngine(BattleEngine):
         #: (S, B) units that have something to do at their target
         self._acts = zeros(slots)
 
-        # figures that depend on the unit types alone; filled by `spawn`
-        self._figures = {
-            name: zeros(slots) for name in ("health", "shield", "energy", "armour", "radius", "hits", "splash")
-        }
-        self._healer = zeros(slots)
-        self._top_pace, self._pace, self._period = zeros(slots), zeros(slots), zeros(slots)
+        # what depends on the unit types alone: looked up by `spawn`
+        self._traits = Traits(self.table, team_slots)
+        #: (names, S, B)
+        self._own = zeros(len(OWN), slots)
+        self._figures = dict(zip(OWN, self._own, strict=True))
+        #: what a unit can walk in a game loop, 0 for the dead
+        self._pace = zeros(slots)
         #: (3, S, S + 1, B) `_aim` for every pair. The last column is the own point: walk to the very end, do nothing
         self._pair = zeros(3, slots, slots + 1)
         #: (S, S, B) distance at which two units touch; 0 where they pass over each other
         self._contact = zeros(slots, slots)
         #: (A, C, B) what makes a choice better (lower) or worse than its distance
         self._bias = zeros(team_slots, self._choices)
-        #: (A, B) distance up to which an enemy sees a choice, and up to which it keeps one
-        self._scan, self._grip = zeros(team_slots), zeros(team_slots)
         self._splash_rows = torch.zeros(0, dtype=torch.int64, device=device)
 
         self._dx, self._dy, self._push, self._share = (zeros(slots, slots) for _ in range(4))
-        self._tiny = torch.tensor(TINY, device=device)
+        self._tiny, self._minus_one = torch.tensor(TINY, device=device), torch.tensor(-1.0, device=device)
 
     # --- beginning a battle -----------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def spawn(self, battles: Tensor, types: Tensor, position: Tensor) -> Units:
         team = self.team_slots
-        self._take_figures(battles, types)
-        figures = self.table.lookup(types)
+        own, pair, contact, bias = self._traits.of(types)
+        self._own[..., battles] = own
+        self._pair[:, :, :-1, battles] = pair
+        self._contact[..., battles] = contact
+        self._bias[..., battles] = bias[:, : self._choices]
+        figures = dict(zip(OWN, own, strict=True))
         present = (types >= 0).float()
         calm = torch.full_like(present, SHIELD_DELAY * LOOPS_PER_SECOND)
         ready = torch.zeros_like(present)
@@ -123,41 +118,11 @@ class SkirmishEngine(BattleEngine):
         self._alive[:, battles] = present
         self._bury()
         # what is nearest now counts as chosen: it is kept if it is in range already
-        self._held[:, battles] = self._preference().min(1).indices[:, battles]
+        self._held[:, battles] = self._preference(battles).min(1).indices
         if self._has_splash:
             # armies are sorted by type, so that few slots ever hold a unit with splash
             self._splash_rows = (self._figures["splash"] > 0).any(1).nonzero()[:, 0]
         return self._units()
-
-    def _take_figures(self, battles: Tensor, types: Tensor) -> None:
-        """Look up everything that depends on the unit types alone."""
-        team, choices = self.team_slots, self._choices
-        f = self.table.lookup(types)
-        for name, values in self._figures.items():
-            values[:, battles] = f[name]
-        healer = (f["heal"] > 0).float()
-        self._healer[:, battles] = healer
-        self._top_pace[:, battles] = f["speed"] / LOOPS_PER_SECOND
-        self._period[:, battles] = f["cooldown"] * LOOPS_PER_SECOND
-
-        same_side = (self._owner == self._owner.T)[:, :, None].float()
-        itself = torch.eye(2 * team, device=types.device)[:, :, None]
-        touch = f["radius"][:, None] + f["radius"]
-        armoured, light = f["bonus_armoured"][:, None] * f["armoured"], f["bonus_light"][:, None] * f["light"]
-        reachable = 1 - f["flies"] * (1 - f["hits_air"][:, None])
-        hit = (f["damage"][:, None] + armoured + light) * reachable * (1 - same_side) * (types >= 0)
-        mends = healer[:, None] * f["biological"] * same_side * (1 - itself)
-        pair = torch.stack([f["range"][:, None] + touch, hit, mends])
-        self._pair[..., battles] = F.pad(pair, (0, 0, 0, 1))
-        self._contact[..., battles] = touch * (f["layer"][:, None] == f["layer"]) * (1 - itself)
-
-        # who cannot fight back is a second choice, but not to healers
-        harmless = (f["damage"] == 0)[:choices] * (1 - healer[team:, None]) * SECOND_CHOICE
-        useful = (hit + mends)[team:, :choices] > 0
-        self._bias[..., battles] = torch.where(useful, harmless - f["radius"][:choices], NEVER)
-        scan = torch.where(healer > 0, OFF_MAP, (f["range"] + SCAN_BEYOND_WEAPON).clamp(min=SCAN_RANGE))
-        self._scan[:, battles] = (scan + f["radius"])[team:]
-        self._grip[:, battles] = (f["range"] + f["radius"])[team:] + ARRIVED
 
     # --- one step ---------------------------------------------------------------------------------------------------
 
@@ -195,25 +160,27 @@ class SkirmishEngine(BattleEngine):
         key = self._preference()
         best, pick = key.min(1)
         held_key = key.gather(1, self._held[:, None])[:, 0]
-        keeps = held_key <= self._grip
+        keeps = held_key <= self._figures["grip"][team:]
         self._held.copy_(torch.where(keeps, self._held, pick))
         best = torch.where(keeps, held_key, best)
         if self._has_healers:
             best = best - SECOND_CHOICE * (best > SECOND_CHOICE / 2)
-        sees = best <= self._scan
+        sees = best <= self._figures["scan"][team:]
         self._target[team:] = torch.where(sees, self._held, self._own_point[team:])
         self._aim[:, team:] = _towards(self._pair[:, team:], torch.where(sees, self._held, 2 * team))
 
-    def _preference(self) -> Tensor:
-        """How enemies rank their choices, lowest first, (A, C, B): the distance to the edge of the other, plus bias."""
+    def _preference(self, at: Tensor | slice = slice(None)) -> Tensor:
+        """How enemies rank their choices in the battles `at`, lowest first, (A, C, R): the distance to the edge of the
+        other, plus bias.
+        """
         team, choices = self.team_slots, self._choices
-        x, y = self._unit_place
+        x, y = self._unit_place[..., at]
         dx, dy = x[team:, None] - x[:choices], y[team:, None] - y[:choices]
-        key = dx.mul_(dx).addcmul_(dy, dy).sqrt_().add_(self._bias)
+        key = dx.mul_(dx).addcmul_(dy, dy).sqrt_().add_(self._bias[..., at])
         if self._has_healers:
             # a healer follows a comrade that needs nothing only when no other is wounded
-            well = (self._vitals[0] >= self._figures["health"])[:choices] * SECOND_CHOICE
-            key.addcmul_(self._healer[team:, None], well[None])
+            well = (self._vitals[0, :choices, at] >= self._figures["health"][:choices, at]) * SECOND_CHOICE
+            key.addcmul_(self._figures["healer"][team:, None, at], well[None])
         return key
 
     # --- one game loop ----------------------------------------------------------------------------------------------
@@ -242,7 +209,7 @@ class SkirmishEngine(BattleEngine):
         # A weapon shoots in the game loop nearest to its time; the rest of a loop carries over to the next shot,
         # so that the rate is exact. A weapon that had to wait carries nothing over.
         carried = F.threshold(cooldown, -0.5, 0.0).clamp_(max=0.0)
-        cooldown.clamp_(min=0.0).addcmul_(fires, carried.add_(self._period))
+        cooldown.clamp_(min=0.0).addcmul_(fires, carried.add_(self._figures["period"]))
         self._apply(damage, hits, healed)
         return engaged
 
@@ -293,9 +260,9 @@ class SkirmishEngine(BattleEngine):
         x, y = self._unit_place
         dx = torch.sub(x[:, None], x, out=self._dx)
         dy = torch.sub(y[:, None], y, out=self._dy)
-        push = torch.addcmul(self._tiny, dx, dx, out=self._push).addcmul_(dy, dy)
+        push = torch.addcmul(self._tiny, dx, dx, out=self._push).addcmul_(dy, dy).rsqrt_()
         # the overlap, as a share of the distance
-        push.rsqrt_().mul_(self._contact).sub_(1.0).relu_()
+        torch.addcmul(self._minus_one, push, self._contact, out=push).relu_()
         half = walks * 0.5
         push.mul_(torch.sub((half + 0.5)[:, None], half, out=self._share))
         x.add_(dx.mul_(push).sum(1))
@@ -310,13 +277,13 @@ class SkirmishEngine(BattleEngine):
         # strength the mean stands for each, so that their order does not matter.
         through = (left * hits).div_(damage.clamp(min=DEAD)).sub_(DEAD).ceil_()
         health.sub_(torch.maximum(left.addcmul_(self._figures["armour"], through, value=-1), through * LEAST_DAMAGE))
-        self._alive.mul_(health.gt(DEAD))
+        self._alive.mul_(health.clone().gt_(DEAD))
         if healed is not None:
             health.add_(healed)
         torch.minimum(health, self._figures["health"], out=health).mul_(self._alive)
 
         calm.add_(1.0).mul_(damage.le_(0.0))
-        rested = calm.gt(SHIELD_DELAY * LOOPS_PER_SECOND).float()
+        rested = calm.clone().gt_(SHIELD_DELAY * LOOPS_PER_SECOND)
         shield.sub_(absorbed).add_(rested, alpha=SHIELD_REGENERATION / LOOPS_PER_SECOND)
         torch.minimum(shield, self._figures["shield"], out=shield).mul_(self._alive)
         self._bury()
@@ -326,7 +293,7 @@ class SkirmishEngine(BattleEngine):
         grave = (1 - self._alive).mul_(self._graves)
         torch.maximum(self._unit_place, grave, out=self._unit_place)
         torch.minimum(self._unit_place, grave.add_(self._alive, alpha=MAP_SIZE), out=self._unit_place)
-        torch.mul(self._top_pace, self._alive, out=self._pace)
+        torch.mul(self._figures["pace"], self._alive, out=self._pace)
         self._acts.mul_(self._alive)
 
     def _units(self) -> Units:

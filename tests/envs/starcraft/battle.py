@@ -90,3 +90,9 @@ def arranged(scenario, allies, enemies, max_team=4, tags=None):
     numbers = torch.arange(max_team).repeat(2) if tags is None else torch.tensor(tags)
     env._begin(torch.tensor([0]), types, place, numbers[:, None])
     return env, env._timestep(torch.zeros(1))
+
+
+def look(env):
+    """The time step of `env` after a test has moved or wounded units itself."""
+    env._view = env._encoder.view(env._units)
+    return env._timestep(torch.zeros(env.num_envs))

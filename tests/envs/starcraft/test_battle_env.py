@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from battle import arranged
+from battle import arranged, look
 
 from envs import REGISTRY
 from envs.check import check_env
@@ -65,7 +65,7 @@ def test_regeneration_and_healing_pay_nothing():
     def put_enemy(x, y):
         env.engine._place[:, 4] = torch.tensor([x, y])[:, None]
         env._units = env.engine._units()
-        env._timestep(torch.zeros(1))
+        look(env)
 
     env, _ = arranged("sz", [("stalker", 1, 1)], [("stalker", 31, 31)])
     env.engine._vitals[1, 4] = 40

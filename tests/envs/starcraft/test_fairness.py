@@ -5,7 +5,7 @@ import torch
 
 from envs.starcraft.engine import Order, Orders
 from envs.starcraft.env import StarCraftEnv
-from envs.starcraft.skirmish import SCAN_BEYOND_WEAPON, SCAN_RANGE
+from envs.starcraft.traits import SCAN_BEYOND_WEAPON, SCAN_RANGE
 
 
 @pytest.mark.parametrize(("scenario", "team"), [("sz", "3-5"), ("csz", "8")])

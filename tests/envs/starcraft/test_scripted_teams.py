@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from battle import arranged
+from battle import arranged, look
 
 from envs.starcraft.env import StarCraftEnv
 from envs.starcraft.scripted import SCRIPTED
@@ -13,7 +13,7 @@ def decide(policy, scenario, allies, enemies, wounds=()):
     for slot, health in wounds:
         env.engine._vitals[0, slot] = health
         env._units.health[slot] = health
-        seen = env._timestep(torch.zeros(1))
+        seen = look(env)
     return SCRIPTED[policy](env.spec)(seen, torch.Generator())[0].tolist()
 
 
