@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from components.episodes import EpisodeBatch
 from controllers.entity import EntityController, Prepared, Unroll
+from learners.returns import lambda_returns
 from modules.mixers.base import Imagined, Mixed, Mixer, MixerInputs
 from utils.masking import masked_argmax, masked_max, masked_mean
 from utils.seeding import make_generator
@@ -32,6 +33,7 @@ class BellmanConfig:
     optim_eps: float = 1e-5
     grad_norm_clip: float = 10.0
     double_q: bool = True
+    td_lambda: float = 0.0
     target_update_interval: int = 200
     target_update_unit: str = "episodes"
     amp: bool = False
@@ -120,7 +122,9 @@ class BellmanLearner:
         return ()
 
     def targets(self, data: Prepared, online: Unroll) -> Tensor:
-        """Hook: `r + gamma * (not terminated) * Q'_tot(next)` of the played steps: (S,), or (S, A) without a mixer."""
+        """Hook: what the values of the played steps are drawn to, (S,), or (S, A) without a mixer:
+        `r + gamma * (not terminated) * Q'_tot(next)`, or lambda-returns of it.
+        """
         batch = data.batch
         target = self.target_controller.unroll(data, generator=self.generator)
         avail_mask = data.pack(batch.avail_mask)[data.follows]
@@ -130,13 +134,21 @@ class BellmanLearner:
             next_q = values.gather(-1, best.unsqueeze(-1)).squeeze(-1)
         else:
             next_q = masked_max(values, avail_mask)
-        next_q = next_q.masked_fill(~data.agent_mask[data.follows], 0.0)
-        reward = batch.reward[batch.filled_mask]
-        discount = self.config.gamma * (~batch.terminated[batch.filled_mask]).to(reward.dtype)
+        present = data.agent_mask[data.follows]
+        next_q = next_q.masked_fill(~present, 0.0)
+        filled = batch.filled_mask
+        goes_on = torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1)[filled]
+        reward = batch.reward[filled]
+        discount = self.config.gamma * (~batch.terminated[filled]).to(reward.dtype)
         if self.target_mixer is None:
-            return reward.unsqueeze(-1) + discount.unsqueeze(-1) * next_q.float()
-        mixed: Mixed = self.target_mixer(next_q, self.mixer_inputs(data, target, data.follows))
-        return reward + discount * mixed.q_tot.float()
+            next_value, goes_on = next_q.float(), goes_on.unsqueeze(-1) & present
+            reward, discount = reward.unsqueeze(-1), discount.unsqueeze(-1)
+        else:
+            mixed: Mixed = self.target_mixer(next_q, self.mixer_inputs(data, target, data.follows))
+            next_value = mixed.q_tot.float()
+        if self.config.td_lambda == 0:
+            return reward + discount * next_value
+        return lambda_returns(reward, discount, next_value, goes_on, filled, self.config.td_lambda)
 
     def objective(
         self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]

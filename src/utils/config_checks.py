@@ -81,6 +81,7 @@ CHECKS: Mapping[str, Check] = {
     "mixing_embed_dim": at_least(1),
     "learner": registered("learners"),
     "gamma": within(0, 1),
+    "td_lambda": within(0, 1),
     "lr": above(0),
     "optim_alpha": within(0, 1),
     "optim_eps": above(0),

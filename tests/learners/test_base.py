@@ -10,6 +10,7 @@ import torch
 from components.episodes import EpisodeBatch
 from controllers.entity import Unroll
 from learners.base import BellmanConfig
+from learners.returns import lambda_returns
 
 GAMMA = 0.5
 
@@ -73,6 +74,31 @@ def best(values, online, target, double):
     del values
     a, b = (online if double else target)[1:3].tolist()
     return float(target[1] if a >= b else target[2])
+
+
+def test_lambda_returns_by_hand(values):
+    online, target = values
+    batch = two_agents_three_actions()
+    one_step = targets_of(learner_with("vdn", online, target), batch)
+    returns = targets_of(learner_with("vdn", online, target, td_lambda=0.25), batch)
+    # the last played steps have nothing behind them: terminated, truncated (which bootstraps), terminated
+    assert returns[0, 1] == one_step[0, 1] == 2
+    assert returns[1, 1] == one_step[1, 1]
+    assert returns[2, 0] == one_step[2, 0] == 5
+    for episode, reward in ((0, 1.0), (1, 3.0)):
+        value = (one_step[episode, 0] - reward) / GAMMA
+        expected = reward + GAMMA * (0.75 * value + 0.25 * returns[episode, 1])
+        torch.testing.assert_close(returns[episode, 0], expected)
+    assert returns[2, 1] == 0
+
+
+def test_lambda_returns_of_one_agent_end_where_it_leaves():
+    # agent 1 leaves after the first step: nothing of the second step's reward is due to it
+    reward, discount = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [0.0]])
+    next_value = torch.tensor([[8.0, 0.0], [9.0, 9.0]])
+    goes_on = torch.tensor([[True, False], [False, False]])
+    returns = lambda_returns(reward, discount, next_value, goes_on, torch.tensor([[True, True]]), 0.25)
+    assert returns.tolist() == [[1 + 0.5 * (0.75 * 8 + 0.25 * 2), 1], [2, 2]]
 
 
 @pytest.mark.parametrize("double", [True, False])
