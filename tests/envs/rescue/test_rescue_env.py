@@ -11,6 +11,7 @@ import builders
 import main
 from controllers.scripted import ScriptedController
 from envs.check import check_env
+from envs.rescue.env import RescueEnv
 from envs.rescue.picture import BUILDING, CELL, RIM
 from envs.rescue.scripted import SCRIPTED
 from runners.runner import Runner
@@ -33,6 +34,13 @@ def play(env, policy="greedy", team=None, steps=20):
 )
 def test_contract(settings):
     check_env(make(5, test_teams=["2-8"], **settings), steps=30, teams=["1", "2-8", "8"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_contract_on_a_gpu():
+    args = RescueEnv.resolve_args({}, ["2-8"])
+    check_env(RescueEnv(args, 4, 0, "cuda"), steps=30, teams=["2-8"])
 
 
 # --- episodes ---
