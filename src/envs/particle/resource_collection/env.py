@@ -227,7 +227,7 @@ class ResourceCollectionEnv(EntityEnv):
         return self._encoder.show(self._world, reward, self._world.steps >= self.args.episode_limit)
 
     def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
-        """As for every environment; the agents in the slots `marked` get a ring, such as those that a coach sends to."""
+        """As in `EntityEnv`; agents in the slots `marked` get a ring, such as those that a coach has just sent to."""
         return draw(self._world, index, self.args.sight, marked)
 
 
