@@ -71,12 +71,12 @@ def step(
 
 def contact_force(position: Tensor, bodies: Bodies, movers: int) -> Tensor:
     """What touching bodies do to the first `movers` of them: (2, M, B)."""
-    offset = position[:, :movers, None] - position[:, None]  # (2, M, N, B)
-    distance = _length(offset)
-    reach = bodies.radius[:movers, None] + bodies.radius[None]
+    x, y = position[:, :movers, None] - position[:, None]  # (M, N, B)
+    distance = _length((x, y))
+    push = _depth(bodies.radius[:movers, None] + bodies.radius - distance)
     # an offset of 0, to itself above all, gives a force of 0 whatever the depth is
-    push = _depth(reach - distance) / distance.clamp(min=1e-12) * (bodies.solid[:movers, None] * bodies.solid[None])
-    return CONTACT_FORCE * (offset * push).sum(dim=2)
+    push = push.div_(distance.clamp_(min=1e-12)).mul_(bodies.solid[:movers, None]).mul_(bodies.solid)
+    return CONTACT_FORCE * torch.stack([x.mul_(push).sum(dim=1), y.mul_(push).sum(dim=1)])
 
 
 def wall_force(position: Tensor, radius: Tensor, half_width: float) -> Tensor:
@@ -90,5 +90,5 @@ def _depth(overlap: Tensor) -> Tensor:
     return F.softplus(overlap, beta=1 / CONTACT_MARGIN)
 
 
-def _length(vector: Tensor) -> Tensor:
-    return (vector[0].square() + vector[1].square()).sqrt()
+def _length(vector: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    return vector[0].square().add_(vector[1].square()).sqrt_()

@@ -292,7 +292,7 @@ def test_slots_follow_from_the_teams():
         ({"max_team": 20}, [], r"env_args.max_team=20"),
         ({"varying": "4"}, [], r"env_args.varying='4': use a range such as 2-6"),
         ({"scenarios": "0"}, [], r"env_args.scenarios=0: use at least 1"),
-        ({"scenarios": "nowhere.npy"}, [], r"env_args.scenarios='.*nowhere.npy': there is no such file; give a number"),
+        ({"scenarios": "nowhere.npy"}, [], r"env_args.scenarios='.*nowhere.npy': there is no such file; use a number"),
         ({"scenarios": __file__}, [], r"env_args.scenarios='.*' cannot be read"),
     ],
 )

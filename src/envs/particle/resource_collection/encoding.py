@@ -44,23 +44,19 @@ class Encoder:
         """`sight`: how far agents see: others' centres and objects' edges."""
         self.spec = spec
         slots = spec.agents
-        reach = radii(slots, device) + sight
-        reach[:slots] = sight
-        self._reach = reach
+        #: (E, 1) the square of the distance up to which an agent sees an entity
+        self._reach = (radii(slots, device) + sight).index_fill(0, torch.arange(slots, device=device), sight).square()
         kinds = [0] * slots + [1] + [2 + i % COLOURS for i in range(RESOURCES)] + [len(KINDS) - 1]
         self._kinds = torch.nn.functional.one_hot(torch.tensor(kinds, device=device), len(KINDS)).float()
+        self._nothing = torch.arange(spec.actions, device=device) == 0
+        #: (B, E, D) what everybody is, without places, and the members (4, A, B) for which that was made
+        self._traits = self._traits_of = torch.empty(0)
 
     def show(self, world: World, reward: Tensor, truncated: Tensor) -> TimeStep:
         """The time step of `world` after `reward (B,)`; `truncated (B,)`."""
-        spec, slots = self.spec, self.spec.agents
-        worlds = len(reward)
-        position = world.position.permute(2, 1, 0)  # (B, E, 2)
+        slots = self.spec.agents
         here = world.present.T.contiguous()
-        entities = here.new_zeros(worlds, spec.entities, spec.features)
-        entities[:, :, spec.feature_slices["position"]] = position
-        entities[:, :, spec.feature_slices["kind"]] = self._kinds * here[:, :, None]
-        members = slice(spec.feature_slices["efficiency"].start, spec.feature_slices["speed"].stop)
-        entities[:, :slots, members] = world.members.permute(2, 1, 0)
+        entity_mask = here > 0
         agents = world.present[:slots]
         private = torch.cat(
             [
@@ -72,26 +68,35 @@ class Encoder:
                 world.touched,
             ]
         )
-        entity_mask = here > 0
-        agent_mask = entity_mask[:, :slots, None]
-        avail_mask = agent_mask.repeat(1, 1, spec.actions)
-        avail_mask[:, :, 0] = True
         return TimeStep(
-            entities=entities,
+            entities=self._entities(world, here),
             private=private.permute(2, 1, 0).contiguous(),
             entity_mask=entity_mask,
-            obs_mask=self._sees(world, entity_mask),
-            avail_mask=avail_mask,
+            obs_mask=self._sees(world),
+            avail_mask=entity_mask[:, :slots, None] | self._nothing,
             reward=reward,
             terminated=torch.zeros_like(truncated),
             truncated=truncated,
-            info=dict(zip(spec.info_names, (*world.figures, agents.sum(dim=0)), strict=True)),
+            info=dict(zip(self.spec.info_names, (*world.figures, agents.sum(dim=0)), strict=True)),
         )
 
-    def _sees(self, world: World, entity_mask: Tensor) -> Tensor:
+    def _entities(self, world: World, here: Tensor) -> Tensor:
+        """(B, E, D) for everybody who is `here (B, E)`."""
+        spec = self.spec
+        if self._traits_of is not world.members:  # tensors are replaced, never written to
+            traits = here.new_zeros(*here.shape, spec.features)
+            traits[:, :, spec.feature_slices["kind"]] = self._kinds
+            member = slice(spec.feature_slices["efficiency"].start, spec.feature_slices["speed"].stop)
+            traits[:, : spec.agents, member] = world.members.permute(2, 1, 0)
+            self._traits, self._traits_of = traits, world.members
+        entities = self._traits * here[:, :, None]
+        entities[:, :, spec.feature_slices["position"]] = world.position.permute(2, 1, 0)
+        return entities
+
+    def _sees(self, world: World) -> Tensor:
         """(B, A, E) who sees what."""
         slots = self.spec.agents
-        offset = world.position[:, :slots, None] - world.position[:, None]
-        distance = (offset[0].square() + offset[1].square()).sqrt_()
-        near = (distance <= self._reach).permute(2, 0, 1)
-        return near & entity_mask[:, None] & entity_mask[:, :slots, None]
+        x, y = world.position
+        squared = (x[:slots, None] - x).square_().add_((y[:slots, None] - y).square_())
+        sees = squared.le_(self._reach).mul_(world.present).mul_(world.present[:slots, None])
+        return sees.bool().permute(2, 0, 1).contiguous()

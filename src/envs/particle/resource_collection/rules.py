@@ -55,15 +55,12 @@ def find_events(world: World, radius: Tensor) -> Events:
         radius (E, 1): of the bodies.
     """
     slots = world.velocity.shape[1]
-    position, objects = world.position, world.present[slots:]
-    offset = position[:, :slots, None] - position[:, None, slots:]
-    distance = (offset[0].square() + offset[1].square()).sqrt_()  # (A, objects, B)
-    reach = radius[:slots, None] + radius[None, slots:] + TOUCH
-    touch = distance.sub_(reach).le_(0.0) * objects * world.present[:slots, None]
-
-    home, invader = position[:, slots], position[:, -1]
-    gap = (home - invader).square().sum(dim=0).sqrt_()
-    lost = gap.le_(float(radius[slots] + radius[-1]) + TOUCH) * objects[-1]
+    (x, y), objects = world.position, world.present[slots:]
+    squared = (x[:slots, None] - x[slots:]).square_().add_((y[:slots, None] - y[slots:]).square_())  # (A, objects, B)
+    reach = radius[:slots, None] + radius[slots:] + TOUCH
+    touch = squared.le_(reach.square()).mul_(objects).mul_(world.present[:slots, None])
+    squared = (x[slots] - x[-1]).square_() + (y[slots] - y[-1]).square_()
+    lost = squared.le_((radius[slots] + radius[-1] + TOUCH).square()) * objects[-1]
     caught = _first(touch[:, -1]) * (1 - lost)
 
     loaded = world.load.sum(dim=0)

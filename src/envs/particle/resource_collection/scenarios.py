@@ -124,20 +124,22 @@ def place_resources(position: Tensor, missing: Tensor, number: Tensor, step: Ten
     Returns:
         (2, R, W), a new tensor.
     """
-    drawn = uniform(number, PLACES, step, RESOURCES * CANDIDATES * 2).view(RESOURCES, CANDIDATES, 2, -1)
-    near, far = RESOURCE_RADII
-    candidates = on_circle(drawn[:, :, 0], near + (far - near) * drawn[:, :, 1])
-    candidates = candidates.clamp(-RESOURCE_BORDER, RESOURCE_BORDER)  # (2, R, candidates, W)
     position, missing = position.clone(), missing.clone()
-    order = torch.arange(CANDIDATES, 0, -1, device=position.device)[:, None]
-    for i in range(RESOURCES):
-        away = (candidates[:, i, :, None] - position[:, None]).norm(dim=0)  # (candidates, R, W)
-        room = away.masked_fill(missing, 2.0).amin(dim=1)
-        # the first that is far enough from all, or else the farthest
-        choice = torch.where(room >= RESOURCE_GAP, 2.0 + order, room).argmax(dim=0)
-        chosen = candidates[:, i].gather(1, choice.expand(2, 1, -1))[:, 0]
-        position[:, i] = torch.where(missing[i], chosen, position[:, i])
-        missing[i] = False
+    everywhere = torch.arange(len(number), device=number.device)
+    order = torch.arange(CANDIDATES, 0, -1, device=number.device)[:, None]
+    near, far = RESOURCE_RADII
+    while bool(missing.any()):
+        # in every episode the first that is missing; 0, which stays, where none is
+        index = missing.byte().argmax(dim=0)
+        turn, out = uniform(number, PLACES, step * RESOURCES + index, 2 * CANDIDATES).view(2, CANDIDATES, -1)
+        candidates = on_circle(turn, near + (far - near) * out).clamp(-RESOURCE_BORDER, RESOURCE_BORDER)
+        offset = candidates[:, :, None] - position[:, None]  # (2, candidates, R, W)
+        room = (offset[0].square() + offset[1].square()).masked_fill(missing, 4.0).amin(dim=1)
+        # the first that is far enough from all others, or else the farthest
+        choice = torch.where(room >= RESOURCE_GAP**2, 4.0 + order, room).argmax(dim=0)
+        chosen = candidates[:, choice, everywhere]
+        position[:, index, everywhere] = torch.where(missing[index, everywhere], chosen, position[:, index, everywhere])
+        missing[index, everywhere] = False
     return position
 
 
@@ -159,16 +161,16 @@ def read_scenarios(path: str | Path) -> Tensor:
     Raises:
         UserError: there is no such file, or it holds something else.
     """
-    hint = "it must be a file that write_scenarios in envs/particle/resource_collection/scenarios.py has written"
+    hint = "a file that write_scenarios in envs/particle/resource_collection/scenarios.py has written"
     try:
         members = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"env_args.scenarios={str(path)!r}: there is no such file; give a number or {hint}") from None
+        raise UserError(f"env_args.scenarios={str(path)!r}: there is no such file; use a number, or {hint}") from None
     except (OSError, ValueError, EOFError):
-        raise UserError(f"env_args.scenarios={str(path)!r} cannot be read: {hint}") from None
+        raise UserError(f"env_args.scenarios={str(path)!r} cannot be read: use {hint}") from None
     fits = isinstance(members, np.ndarray) and members.ndim == 3 and members.shape[2] == 4 and members.size > 0
     if not fits or members.dtype.kind != "f":
-        raise UserError(f"env_args.scenarios={str(path)!r} holds no numbers (scenarios, members, 4): {hint}")
+        raise UserError(f"env_args.scenarios={str(path)!r} holds no numbers (scenarios, members, 4): use {hint}")
     if not ((members >= 0) & (members <= 1)).all() or not (members[..., 3] > 0).all():
-        raise UserError(f"env_args.scenarios={str(path)!r} holds values outside 0 to 1, or speeds of 0: {hint}")
+        raise UserError(f"env_args.scenarios={str(path)!r} holds values outside 0 to 1, or speeds of 0: use {hint}")
     return torch.from_numpy(members).float()
