@@ -282,18 +282,23 @@ def test_slots_follow_from_the_teams():
 @pytest.mark.parametrize(
     ("settings", "test_teams", "message"),
     [
-        ({"variant": "wild"}, [], r"env_args.variant='wild': use one of static, medium, dynamic"),
-        ({"sight": -0.1}, [], r"env_args.sight=-0.1: use a distance of at least 0"),
-        ({"episode_limit": 0}, [], r"env_args.episode_limit=0: use at least 1"),
-        ({"train_team": "4-2"}, [], r"env_args.train_team='4-2': use a size such as 5, .* 1 to 16 agents"),
-        ({"train_team": "0"}, [], r"env_args.train_team='0'"),
-        ({}, ["5", "all"], r"test_teams='all': use a size"),
-        ({"max_team": 4}, ["5"], r"env_args.max_team=4 does not go with test_teams='5': use 0 \(derived\) or 5 to 16"),
-        ({"max_team": 20}, [], r"env_args.max_team=20"),
-        ({"varying": "4"}, [], r"env_args.varying='4': use a range such as 2-6"),
-        ({"scenarios": "0"}, [], r"env_args.scenarios=0: use at least 1"),
-        ({"scenarios": "nowhere.npy"}, [], r"env_args.scenarios='.*nowhere.npy': there is no such file; use a number"),
-        ({"scenarios": __file__}, [], r"env_args.scenarios='.*' cannot be read"),
+        ({"variant": "wild"}, [], r"env_args.variant = 'wild' is not one of static, medium, dynamic"),
+        ({"sight": -0.1}, [], r"env_args.sight = -0.1 must be at least 0"),
+        ({"episode_limit": 0}, [], r"env_args.episode_limit = 0 must be at least 1"),
+        ({"train_team": "4-2"}, [], r"env_args.train_team = '4-2' is not possible .*a size or a range within 1-16"),
+        ({"train_team": "0"}, [], r"env_args.train_team = '0' is not possible"),
+        ({}, ["5", "all"], r"test_teams = 'all' is not possible \(nor is it 'varying'\); allowed: a size"),
+        ({"max_team": 4}, ["5"], r"env_args.max_team = 4 .* test_teams = '5'; allowed: 0 \(derived\) or 5-16"),
+        ({"max_team": 20}, [], r"env_args.max_team = 20"),
+        ({"varying": "4"}, [], r"env_args.varying = '4' is not possible; allowed: a range such as 2-6"),
+        ({"varying": "a"}, [], r"env_args.varying = 'a' is not possible"),
+        ({"scenarios": "0"}, [], r"env_args.scenarios = 0 must be at least 1"),
+        (
+            {"scenarios": "nowhere.npy"},
+            [],
+            r"env_args.scenarios = '.*nowhere.npy': there is no such file; use a number",
+        ),
+        ({"scenarios": __file__}, [], r"env_args.scenarios = '.*' cannot be read"),
     ],
 )
 def test_impossible_settings(settings, test_teams, message):
@@ -310,7 +315,7 @@ def test_impossible_scenario_files(tmp_path):
             make(1, scenarios=str(path), **env_args)
         assert "\n" not in str(error.value)
 
-    refused(np.full((5, 3, 4), 0.5), "describes 3 agents, fewer than the 4 slots")
+    refused(np.full((5, 3, 4), 0.5), "has 3 agents, fewer than the 4 slots")
     refused(np.full((5, 4), 0.5), "holds no numbers")
     refused(np.full((5, 4, 4), 2.0), "values outside 0 to 1")
     refused(np.full((5, 4, 4), np.nan), "values outside 0 to 1")
@@ -319,7 +324,7 @@ def test_impossible_scenario_files(tmp_path):
 
 
 def test_a_team_that_does_not_fit():
-    with pytest.raises(UserError, match="team='6' needs 6 slots; this environment has 4"):
+    with pytest.raises(UserError, match="team = '6' needs 6 slots; this environment has 4"):
         make(1).reset(team="6")
 
 

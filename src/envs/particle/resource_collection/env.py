@@ -36,6 +36,7 @@ from envs.particle.resource_collection.scenarios import (
 )
 from envs.particle.resource_collection.scripted import SCRIPTED, greedy_moves
 from envs.particle.resource_collection.world import HALF_WIDTH, World, merge, radii, select
+from envs.teams import fit_slots
 from utils.errors import UserError
 from utils.version import ROOT
 
@@ -115,7 +116,7 @@ class ResourceCollectionEnv(EntityEnv):
     def _reset(self, env_mask: Tensor, team: str | None) -> TimeStep:
         parsed = parse_team(self.args.train_team if team is None else team, self.args.varying)
         if parsed.high > self.spec.agents:
-            raise UserError(f"team={team!r} needs {parsed.high} slots; this environment has {self.spec.agents}")
+            raise UserError(f"team = {team!r} needs {parsed.high} slots; this environment has {self.spec.agents}")
         chosen = env_mask.nonzero()[:, 0]
         if team is None:
             # the numbers after the fixed scenarios; one draw, whichever worlds begin anew
@@ -234,22 +235,21 @@ class ResourceCollectionEnv(EntityEnv):
 def _completed(args: ResourceCollectionArgs, test_teams: Sequence[str]) -> ResourceCollectionArgs:
     """Check `args` and fill in `max_team` for the largest of the teams."""
     if args.variant not in VARIANTS:
-        raise UserError(f"env_args.variant={args.variant!r}: use one of {', '.join(VARIANTS)}")
+        raise UserError(f"env_args.variant = {args.variant!r} is not one of {', '.join(VARIANTS)}")
     if args.sight < 0:
-        raise UserError(f"env_args.sight={args.sight}: use a distance of at least 0, such as 0.2")
+        raise UserError(f"env_args.sight = {args.sight} must be at least 0")
     if args.episode_limit < 1:
-        raise UserError(f"env_args.episode_limit={args.episode_limit}: use at least 1 step")
-    parse_team("varying", args.varying)
-    teams = [("env_args.train_team", args.train_team), *(("test_teams", team) for team in test_teams)]
-    sizes = [(parse_team(team, args.varying, key).high, f"{key}={team!r}") for key, team in teams]
-    needed, reason = max(sizes, key=lambda size: size[0])
-    if args.max_team != 0 and not needed <= args.max_team <= LARGEST_TEAM:
-        allowed = f"0 (derived) or {needed} to {LARGEST_TEAM}"
-        raise UserError(f"env_args.max_team={args.max_team} does not go with {reason}: use {allowed}")
-    args = replace(args, max_team=args.max_team or needed)
+        raise UserError(f"env_args.episode_limit = {args.episode_limit} must be at least 1")
+
+    def sizes(team: str, key: str) -> tuple[int, int]:
+        low, high, _ = parse_team(team, args.varying, key)
+        return low, high
+
+    sizes("varying", "env_args.varying")
+    args = replace(args, max_team=fit_slots(args.max_team, args.train_team, test_teams, sizes, LARGEST_TEAM))
     if args.scenarios.isdecimal():
         if int(args.scenarios) < 1:
-            raise UserError(f"env_args.scenarios={args.scenarios}: use at least 1 scenario, or the path of a file")
+            raise UserError(f"env_args.scenarios = {args.scenarios} must be at least 1, or the path of a file")
         return args
     # as typed, which is how a shell completes it, or from the repository's root, as checkpoints are named
     path = Path(args.scenarios).expanduser()
@@ -257,7 +257,7 @@ def _completed(args: ResourceCollectionArgs, test_teams: Sequence[str]) -> Resou
     members = read_scenarios(path).shape[1]
     if members < args.max_team:
         raise UserError(
-            f"env_args.scenarios={args.scenarios!r} describes {members} agents, fewer than the {args.max_team} slots: "
-            "use a file with more, smaller teams or a number"
+            f"env_args.scenarios = {args.scenarios!r} has {members} agents, fewer than the {args.max_team} slots: "
+            "use a file with more, or a number"
         )
     return replace(args, scenarios=str(path))

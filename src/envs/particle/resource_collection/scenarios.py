@@ -4,7 +4,6 @@ Shape letters: W episodes, A agent slots, R = 6 resources, K scenarios in a file
 """
 
 import math
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from envs import teams
 from envs.particle.chance import uniform
 from utils.errors import UserError
 
@@ -51,29 +51,19 @@ def parse_team(team: str, varying: str, key: str = "team") -> Team:
     """Read "5", "2-4" or "varying".
 
     Args:
-        team: a user's word.
+        team: the text.
         varying: the range in which a varying team stays, such as "2-6".
-        key: what the word was given for, for the message.
+        key: the setting that `team` comes from, for the message.
 
     Raises:
-        UserError: it is none of these.
+        UserError: it is none of these, or a size is out of bounds.
     """
-    if team == "varying":
-        low, high = _bounds(varying)
-        if not 1 <= low < high <= LARGEST_TEAM:
-            raise UserError(f"env_args.varying={varying!r}: use a range such as 2-6, of 1 to {LARGEST_TEAM} agents")
-        return Team(low, high, True)
-    low, high = _bounds(team)
-    if not 1 <= low <= high <= LARGEST_TEAM:
-        choices = "a size such as 5, a range such as 2-4, or varying"
-        raise UserError(f"{key}={team!r}: use {choices}; a team has 1 to {LARGEST_TEAM} agents")
-    return Team(low, high)
-
-
-def _bounds(sizes: str) -> tuple[int, int]:
-    """Both ends of "2-4", or of "5"; zeros for anything else."""
-    match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", sizes)
-    return (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if team != "varying":
+        return Team(*teams.parse_team(team, 1, LARGEST_TEAM, key, " (nor is it 'varying')"))
+    low, high = teams.parse_team(varying, 1, LARGEST_TEAM, "env_args.varying")
+    if low == high:
+        raise UserError(f"env_args.varying = {varying!r} is not possible; allowed: a range such as 2-6")
+    return Team(low, high, True)
 
 
 def team_sizes(team: Team, number: Tensor) -> Tensor:
@@ -165,12 +155,12 @@ def read_scenarios(path: str | Path) -> Tensor:
     try:
         members = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"env_args.scenarios={str(path)!r}: there is no such file; use a number, or {hint}") from None
+        raise UserError(f"env_args.scenarios = {str(path)!r}: there is no such file; use a number, or {hint}") from None
     except (OSError, ValueError, EOFError):
-        raise UserError(f"env_args.scenarios={str(path)!r} cannot be read: use {hint}") from None
+        raise UserError(f"env_args.scenarios = {str(path)!r} cannot be read: use {hint}") from None
     fits = isinstance(members, np.ndarray) and members.ndim == 3 and members.shape[2] == 4 and members.size > 0
     if not fits or members.dtype.kind != "f":
-        raise UserError(f"env_args.scenarios={str(path)!r} holds no numbers (scenarios, members, 4): use {hint}")
+        raise UserError(f"env_args.scenarios = {str(path)!r} holds no numbers (scenarios, members, 4): use {hint}")
     if not ((members >= 0) & (members <= 1)).all() or not (members[..., 3] > 0).all():
-        raise UserError(f"env_args.scenarios={str(path)!r} holds values outside 0 to 1, or speeds of 0: use {hint}")
+        raise UserError(f"env_args.scenarios = {str(path)!r} holds values outside 0 to 1, or speeds of 0: use {hint}")
     return torch.from_numpy(members).float()
