@@ -16,6 +16,7 @@ from envs.starcraft.placement import draws_needed, place_armies
 from envs.starcraft.scenarios import LARGEST_TEAM, SCENARIOS, UNITS, army_table, parse_team
 from envs.starcraft.scripted import SCRIPTED
 from envs.starcraft.skirmish import SkirmishEngine
+from envs.teams import fit_slots
 from utils.errors import UserError
 
 BACKENDS = ("auto", "skirmish", "sc2")
@@ -162,12 +163,7 @@ def _completed(args: StarCraftArgs, test_teams: Sequence[str]) -> StarCraftArgs:
     if args.episode_limit < 1:
         raise UserError(f"env_args.episode_limit = {args.episode_limit} must be at least 1")
     scenario = SCENARIOS[args.scenario]
-    teams = [("env_args.train_team", args.train_team), *(("test_teams", team) for team in test_teams)]
-    sizes = [(parse_team(team, scenario, key)[1], f"{key} = {str(team)!r}") for key, team in teams]
-    needed, reason = max(sizes, key=lambda size: size[0])
-    if args.max_team == 0:
-        args = replace(args, max_team=needed)
-    if not needed <= args.max_team <= LARGEST_TEAM:
-        allowed = f"0 (derived) or {needed}-{LARGEST_TEAM}"
-        raise UserError(f"env_args.max_team = {args.max_team} is not possible with {reason}; allowed: {allowed}")
-    return args
+    slots = fit_slots(
+        args.max_team, args.train_team, test_teams, lambda team, key: parse_team(team, scenario, key), LARGEST_TEAM
+    )
+    return replace(args, max_team=slots)

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from utils.errors import UserError
+from envs import teams
 
 #: Game loops per second of "Faster" time, the time base of every figure below.
 LOOPS_PER_SECOND = 22.4
@@ -178,16 +178,7 @@ def parse_team(team: str | int, scenario: Scenario, key: str = "team") -> tuple[
     Raises:
         UserError: it is no such text, or the scenario has no armies of that size; `key` names the setting.
     """
-    low, high = scenario.sizes
-    allowed = f"{low}" if low == high else f"a size or a range within {low}-{high}"
-    parts = str(team).strip().split("-")
-    try:
-        sizes = [int(part) for part in parts]
-    except ValueError:
-        sizes = []
-    if len(sizes) not in (1, 2) or not low <= sizes[0] <= sizes[-1] <= high:
-        raise UserError(f"{key} = {str(team)!r} is not possible in scenario {scenario.name!r}; allowed: {allowed}")
-    return sizes[0], sizes[-1]
+    return teams.parse_team(team, *scenario.sizes, key, f" in scenario {scenario.name!r}")
 
 
 @cache
