@@ -44,9 +44,9 @@ def _draw_bars(axes: "Axes", study: Study, figure: Bars, results: Results) -> No
                 found.append(of)
             if (column.team, column.figure) in row.paper:
                 marks.append((place, row.paper[column.team, column.figure][0]))
-        axes.bar(places, [of.mean for of in found], width, yerr=_errors(found), capsize=2, label=column.team)
+        axes.bar(places, [of.mean for of in found], width, yerr=_errors(found), capsize=2, label=f"team {column.team}")
     if marks:
-        axes.plot(*zip(*marks, strict=True), "k_", markersize=8, label="paper")
+        axes.plot(*zip(*marks, strict=True), "D", color="k", fillstyle="none", markersize=4, label="paper")
     axes.set_xticks(range(len(study.rows)), [row.label for row in study.rows], rotation=30, ha="right")
     axes.set_ylabel(f"{figure.ylabel}, 95 % interval")
 
