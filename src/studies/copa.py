@@ -51,7 +51,7 @@ _REWARDS = tuple(Column(team) for team in TEAMS)
 COPA_TABLE1 = Study(
     name="copa_table1",
     title="COPA and its baselines on Resource Collection",
-    source="Liu et al., ICML 2021, table 1 (5 seeds, 1,000 scenarios)",
+    source="Liu et al., ICML 2021, table 1 (5 seeds, 1,000 scenarios; it does not say what ± is)",
     steps=STEPS,
     seeds=(0, 1, 2, 3, 4),
     rows=(
@@ -115,7 +115,7 @@ COPA_INTERVAL = Study(
         "broadcast interval T",
         "reward",
         tuple(
-            (column.team, tuple(Point(interval, f"T = {interval}", column) for interval in INTERVALS))
+            (f"team {column.team}", tuple(Point(interval, f"T = {interval}", column) for interval in INTERVALS))
             for column in _REWARDS
         ),
     ),

@@ -97,18 +97,18 @@ class Curves:
 
 @dataclass(frozen=True)
 class Study:
-    """Methods, how they are trained and tested, and the paper's numbers to lay beside them."""
+    """Methods, how they are trained and tested, and the paper's numbers to lay beside them, where there is a paper."""
 
     name: str
     title: str
-    #: where the paper's numbers stand
-    source: str
-    #: environment steps that the paper trains for
-    steps: int
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     figure: Bars | Curves
+    #: where the paper's numbers stand; empty: there is no paper
+    source: str = ""
+    #: environment steps that the paper trains for
+    steps: int = 0
     #: settings of every training and of every test; a cell's and a row's own come after them
     training: Mapping[str, object] = field(default_factory=dict)
     testing: Mapping[str, object] = field(default_factory=dict)

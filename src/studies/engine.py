@@ -121,14 +121,11 @@ class Engine:
     def _check_settings(self, cell: Cell, seed: int) -> None:
         """Refuse a folder whose models were trained with other settings."""
         folder = (self.models or self.results) / _place(cell, seed)
-        try:
-            recorded = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            if _newest(folder) is None:
-                return
-            raise UserError(f"{folder} has models but no settings.json that says how they were trained") from None
-        except ValueError:
-            raise UserError(f"{folder / 'settings.json'} is no JSON: remove {folder}, or use another folder") from None
+        if _newest(folder) is None:
+            return
+        recorded = _read_json(folder / "settings.json")
+        if not recorded:
+            raise UserError(f"{folder} has models, but no readable settings.json that says how they were trained")
         wanted = self._settings(cell, seed)
         # a setting that the program did not have yet when the model was trained has its default
         known = {**_flat(load_config([f"--env-config={cell.task}"]).as_dict()), **_flat(recorded)}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from studies.declaration import Bars, Column, Curves, Study
 from studies.engine import Results
 from studies.statistics import Summary
-from studies.tables import summary
+from studies.tables import extent, summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ def draw(path: Path, study: Study, results: Results) -> None:
         _draw_bars(axes, study, study.figure, results)
     else:
         _draw_curves(axes, study, study.figure, results)
-    axes.set_title(study.title)
+    axes.set_title(f"{study.title}\n{extent(results)}")
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[1]:
@@ -45,8 +45,7 @@ def _draw_bars(axes: "Axes", study: Study, figure: Bars, results: Results) -> No
             if (column.team, column.figure) in row.paper:
                 marks.append((place, row.paper[column.team, column.figure][0]))
         axes.bar(places, [of.mean for of in found], width, yerr=_errors(found), capsize=2, label=f"team {column.team}")
-    if marks:
-        axes.plot(*zip(*marks, strict=True), "D", color="k", fillstyle="none", markersize=4, label="paper")
+    _mark_paper(axes, marks)
     axes.set_xticks(range(len(study.rows)), [row.label for row in study.rows], rotation=30, ha="right")
     axes.set_ylabel(f"{figure.ylabel}, 95 % interval")
 
@@ -54,22 +53,33 @@ def _draw_bars(axes: "Axes", study: Study, figure: Bars, results: Results) -> No
 def _draw_curves(axes: "Axes", study: Study, figure: Curves, results: Results) -> None:
     if figure.shaded is not None:
         axes.axvspan(*figure.shaded, color="0.9", label="trained on")
+    marks = []
     for label, points in figure.lines:
         places, found = [], []
         for point in points:
-            row = study.row(point.row)
-            x = point.x
+            row, x, y = study.row(point.row), point.x, point.y
             if isinstance(x, Column):
                 across = summary(results, row, x)
                 x = float("nan") if across is None else across.mean
-            of = summary(results, row, point.y)
+            elif not y.relative and (y.team, y.figure) in row.paper:
+                marks.append((x, row.paper[y.team, y.figure][0]))
+            of = summary(results, row, y)
             if of is not None:
                 places.append(x)
                 found.append(of)
         if found:
             axes.errorbar(places, [of.mean for of in found], yerr=_errors(found), marker="o", capsize=3, label=label)
+    _mark_paper(axes, marks)
+    numbers = sorted({point.x for _, points in figure.lines for point in points if not isinstance(point.x, Column)})
+    if numbers:
+        axes.set_xticks(numbers)
     axes.set_xlabel(figure.xlabel)
     axes.set_ylabel(f"{figure.ylabel}, 95 % interval")
+
+
+def _mark_paper(axes: "Axes", places: list[tuple[float, float]]) -> None:
+    if places:
+        axes.plot(*zip(*places, strict=True), "D", color="k", fillstyle="none", markersize=4, label="paper")
 
 
 def _errors(found: list[Summary]) -> Any:

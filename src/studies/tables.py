@@ -32,6 +32,13 @@ def _ratio(value: float | None, whole: float | None) -> float | None:
     return value / whole if value is not None and whole else None
 
 
+def extent(results: Results) -> str:
+    """How many seeds and steps are behind the results of the methods that learn, in a few words."""
+    learned = [[outcome for outcome in found if outcome.seed is not None] for found in results.values()]
+    steps = [outcome.step for found in learned for outcome in found]
+    return f"seeds: {_range([len(found) for found in learned])}, training steps: {_range(steps)}"
+
+
 def write_csv(path: Path, study: Study, results: Results) -> None:
     """One line per row and column; an empty field is a number that there is not."""
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -68,7 +75,9 @@ def write_markdown(path: Path, study: Study, results: Results, command: str) -> 
             cells[1] = "none" if outcomes else "-"
         cells += [_range([o.step for o in outcomes if o.seed is not None]), _range([o.parameters for o in outcomes])]
         for column, printed in columns:
-            cells += [_measured(summary(results, row, column), column), *[_printed(row, column)] * printed]
+            of = summary(results, row, column)
+            few = f" (n = {of.n})" if of is not None and of.n < len(outcomes) else ""
+            cells += [_measured(of, column) + few, *[_printed(row, column)] * printed]
         lines.append(_line(cells))
     lines += ["", *_explanation(study, results), "", f"    {command}"]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -82,15 +91,16 @@ def _explanation(study: Study, results: Results) -> list[str]:
     lines = [
         "Mean ± sample deviation [95 % t interval of the mean] over seeds, each seed's value being the mean over its "
         f"test episodes ({_list(episodes)} for each team and seed, the same ones for all methods). One seed, or a "
-        'scripted team, has a mean alone. "-": not measured.',
+        'scripted team, has a mean alone; n stands where it is less than the number of seeds. "-": not measured.',
         f"Seeds: {_list(seeds)}. Code: {_list(sorted({r for outcome in outcomes for r in outcome.revisions}))} "
         "(+: with changes that are in no revision).",
-        f'"paper": {study.source}.',
     ]
+    if study.source:
+        lines.append(f'"paper": {study.source}.')
     if steps and min(steps) < study.steps:
         lines.append(f"**Trained for {_range(steps)} steps, the paper for {study.steps:,}**: too few for a comparison.")
     elif steps:
-        lines.append(f"Trained for {_range(steps)} steps; the paper: {study.steps:,}.")
+        lines.append(f"Trained for {_range(steps)} steps" + f"; the paper: {study.steps:,}" * bool(study.steps) + ".")
     return ["  \n".join([*lines, *study.notes])]
 
 

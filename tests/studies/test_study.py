@@ -355,3 +355,18 @@ def test_only_drawing_imports_matplotlib():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not [name for name in names if name.startswith("matplotlib")], path
+
+
+# --- docs/studies.md ------------------------------------------------------------------------------------------------
+
+
+def test_the_page_adds_a_study_that_runs(results):
+    page = (SRC.parent / "docs" / "studies.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)
+    example = names["BATTLE_SIZES"]
+    words = [example.name, "--t-max=10", "--seeds", "0", f"--results={results}", "with", *TINY]
+    assert study.main([*words, "env_args.episode_limit=5"], {example.name: example}) == 0
+    assert "-" not in markdown(results, "REFIL", example.name)
+    assert "paper" not in (results / example.name / "table.md").read_text(encoding="utf-8")
+    assert (results / example.name / "figure.png").exists()
