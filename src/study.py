@@ -21,14 +21,15 @@ from utils.interrupt import StopSignal
 from utils.suggest import nearest
 from utils.version import ROOT
 
+#: Settings that a study makes itself, and what a user does instead.
 _OWN_KEYS = {
-    "seed": "--seeds",
-    "t_max": "--t-max",
-    "local_results_path": "--results",
-    "checkpoint_path": "--evaluate-only",
-    "load_step": "--evaluate-only",
-    "evaluate": "--evaluate-only",
-    "save_model": "nothing: a study keeps its models",
+    "seed": "use --seeds",
+    "t_max": "use --t-max",
+    "local_results_path": "use --results",
+    "checkpoint_path": "use --evaluate-only",
+    "load_step": "the newest checkpoint is tested",
+    "evaluate": "use --evaluate-only",
+    "save_model": "a study keeps its models",
 }
 
 
@@ -134,7 +135,7 @@ def _check(options: argparse.Namespace, overrides: list[str], study: Study) -> N
         raise UserError("after `with` stand settings alone, KEY=VALUE")
     for key, _ in command.settings:
         if key in _OWN_KEYS:
-            raise UserError(f"{key} cannot be set after `with`: use {_OWN_KEYS[key]}")
+            raise UserError(f"{key} cannot be set after `with`: {_OWN_KEYS[key]}")
         if key in study.varied:
             raise UserError(f"{key} cannot be set after `with`: it is what the rows of {study.name} differ by")
     if find_spec("matplotlib") is None:
