@@ -69,6 +69,13 @@ class EnvSpec:
     action_names: tuple[str, ...] = ()
     #: the names in `TimeStep.info`
     info_names: tuple[str, ...] = ()
+    #: whether an agent may be given `OWN_MOVE` in place of an action
+    own_moves: bool = False
+
+
+#: In place of an action: the environment moves this agent by a rule of its own. For scripted teams whose moves no
+#: action can express, in environments whose specification says `own_moves`; never in `avail_mask`.
+OWN_MOVE = -1
 
 
 #: A scripted team: `policy(timestep, generator) -> actions (B, A)`; it may look at everything in the time step.
@@ -120,7 +127,7 @@ class EntityEnv(ABC):
         return self._reset(env_mask, team)
 
     def step(self, actions: Tensor) -> TimeStep:
-        """Play `actions (B, A)` (int64, legal; 0 for absent agents) in every environment.
+        """Play `actions (B, A)` (int64, legal or `OWN_MOVE`; 0 for absent agents) in every environment.
 
         An environment whose episode is over stays as it ended, with reward 0, until it is reset.
         """

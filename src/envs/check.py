@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from components.action_selectors import random_legal
-from envs.base import EntityEnv, EnvSpec, TimeStep
+from envs.base import OWN_MOVE, EntityEnv, EnvSpec, TimeStep
 from utils.seeding import make_generator
 
 
@@ -193,10 +193,11 @@ class _Checker:
             actions = policy(seen, self.generator)
             when = f"scripted {name}, step {step}"
             self.check_tensor("actions", actions, torch.int64, (env.num_envs, self.spec.agents), when)
+            own = (actions == OWN_MOVE) & seen.agent_mask & self.spec.own_moves
             inside = (actions >= 0) & (actions < self.spec.actions)
-            self.demand(inside.all(), f"an action is not one of {self.spec.actions} ({when})")
-            legal = seen.avail_mask.gather(2, actions[..., None])
-            self.demand(legal.all(), f"an illegal action ({when})")
+            self.demand((inside | own).all(), f"an action is not one of {self.spec.actions} ({when})")
+            legal = seen.avail_mask.gather(2, actions.clamp(min=0)[..., None])[..., 0]
+            self.demand((legal | own).all(), f"an illegal action ({when})")
             seen = env.step(actions)
 
     # --- chance ---

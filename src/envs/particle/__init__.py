@@ -1,0 +1,1 @@
+"""Tasks of point masses that push each other."""

@@ -1,0 +1,1 @@
+"""Resource Collection: a team of agents with different talents fetches resources and guards its home."""
