@@ -44,9 +44,9 @@ def main(argv: Sequence[str]) -> int:
             if stop.requested:
                 raise Interrupted
             if find_spec("sacred") is None:
-                _run_alone(config, runs, stop)
+                _run_alone(config, argv, runs, stop)
             else:
-                _run_with_sacred(config, runs, stop)
+                _run_with_sacred(config, argv, runs, stop)
         except UserError as error:
             print("error:", " ".join(str(error).split()), file=sys.stderr)
             return 2
@@ -65,7 +65,7 @@ def _make_runs_folder(config: Config) -> Path:
     return runs
 
 
-def _run_with_sacred(config: Config, runs: Path, stop: StopSignal) -> None:
+def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # sacred uses pkg_resources, which warns of its own end
@@ -90,13 +90,13 @@ def _run_with_sacred(config: Config, runs: Path, stop: StopSignal) -> None:
             # a new dict, because sacred's heartbeat thread may be writing the old one
             _run.info = {**_run.info, **facts}
 
-        return _execute(config, stop, Path(observer.dir), str(_run._id), _run.log_scalar, keep)
+        return _execute(config, argv, stop, Path(observer.dir), str(_run._id), _run.log_scalar, keep)
 
     experiment.main(execute)
     experiment.run()
 
 
-def _run_alone(config: Config, runs: Path, stop: StopSignal) -> None:
+def _run_alone(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal) -> None:
     """Keep the run's record without sacred, in the same files."""
     folder = _next_folder(runs)
     record: dict[str, Any] = {"status": "RUNNING", "start_time": _now()}
@@ -109,7 +109,7 @@ def _run_alone(config: Config, runs: Path, stop: StopSignal) -> None:
     _write_json(folder / "config.json", config.as_dict())
     _write_json(folder / "run.json", record)
     try:
-        record["result"] = _execute(config, stop, folder, folder.name, None, keep)
+        record["result"] = _execute(config, argv, stop, folder, folder.name, None, keep)
         record["status"] = "COMPLETED"
     except KeyboardInterrupt:
         record["status"] = "INTERRUPTED"
@@ -124,13 +124,13 @@ def _run_alone(config: Config, runs: Path, stop: StopSignal) -> None:
 
 
 def _execute(
-    config: Config, stop: StopSignal, folder: Path, run_id: str, on_scalar: Any, on_facts: Any
+    config: Config, argv: Sequence[str], stop: StopSignal, folder: Path, run_id: str, on_scalar: Any, on_facts: Any
 ) -> dict[str, Any]:
     import run
 
     recorder = Recorder(folder, run_id, Console(config.log_interval), on_scalar, on_facts)
     try:
-        recorder.facts({"versions": versions(), "git": git_revision(), "arguments": sys.argv[1:]})
+        recorder.facts({"versions": versions(), "git": git_revision(), "arguments": list(argv)})
         recorder.note(f"run {run_id}: {config.name} on {config.env}, record in {folder}")
         return run.run(config, recorder, stop)
     finally:

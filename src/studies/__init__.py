@@ -1,0 +1,12 @@
+"""Studies: methods trained and tested side by side, beside a paper's numbers; `src/study.py` runs them."""
+
+from collections.abc import Mapping
+
+from studies.copa import COPA_INTERVAL, COPA_SENSITIVITY, COPA_TABLE1
+from studies.declaration import Study
+from studies.rescue import RESCUE_TABLE2
+
+#: Name on the command line -> study.
+REGISTRY: Mapping[str, Study] = {
+    study.name: study for study in (COPA_TABLE1, COPA_INTERVAL, COPA_SENSITIVITY, RESCUE_TABLE2)
+}

@@ -1,0 +1,136 @@
+"""What a study is, as data: trainings, the tests of what they learned, the table's columns, the figure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: A team and a figure of its test, such as ("5", "return").
+Figure = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training, done once for each seed; or a scripted team (`algorithm="scripted"`), which is only tested.
+
+    A cell of a name is the same training in every study: its models serve them all.
+    """
+
+    #: folder of its runs, below that of the task
+    name: str
+    #: name of a file in config/algs
+    algorithm: str
+    #: name of a file in config/envs
+    task: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def learns(self) -> bool:
+        """False for scripted teams, which have neither seeds nor models."""
+        return self.algorithm != "scripted"
+
+    @property
+    def path(self) -> str:
+        """Where its runs lie below the results."""
+        return f"{self.task}/{self.name}"
+
+    def words(self) -> list[str]:
+        """The command line of its training, but for what all cells of a study share."""
+        return [f"--config={self.algorithm}", f"--env-config={self.task}", *assignments(self.settings)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: one way of testing the models of a cell."""
+
+    label: str
+    cell: Cell
+    #: settings of the tests alone, such as beta
+    settings: Mapping[str, object] = field(default_factory=dict)
+    #: the paper's mean, and its deviation where it prints one
+    paper: Mapping[Figure, tuple[float, float | None]] = field(default_factory=dict)
+    #: label of the row that relative columns divide by
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of the tests on one team."""
+
+    team: str
+    figure: str = "return"
+    #: divided, seed by seed, by the same figure in the row's reference
+    relative: bool = False
+    digits: int = 1
+
+    @property
+    def title(self) -> str:
+        """Its head in the table."""
+        return f"{'relative ' * self.relative}{self.figure}, {self.team}"
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A group of bars for each row, one bar for each column; the paper's numbers as marks."""
+
+    columns: tuple[Column, ...]
+    ylabel: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in a curve: a row's column, drawn at a number or at the mean of another column."""
+
+    x: float | Column
+    row: str
+    y: Column
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Lines through points, such as performance against team size, with the range trained on shaded."""
+
+    xlabel: str
+    ylabel: str
+    #: (label, points) of each line
+    lines: tuple[tuple[str, tuple[Point, ...]], ...]
+    shaded: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Methods, how they are trained and tested, and the paper's numbers to lay beside them, where there is a paper."""
+
+    name: str
+    title: str
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    figure: Bars | Curves
+    #: where the paper's numbers stand; empty: there is no paper
+    source: str = ""
+    #: environment steps that the paper trains for
+    steps: int = 0
+    #: settings of every training and of every test; a cell's and a row's own come after them
+    training: Mapping[str, object] = field(default_factory=dict)
+    testing: Mapping[str, object] = field(default_factory=dict)
+    #: keys by which rows differ: no override may make them equal
+    varied: tuple[str, ...] = ()
+    #: sentences below the table
+    notes: tuple[str, ...] = ()
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Its cells, each once, in the order of the rows."""
+        return tuple({row.cell.path: row.cell for row in self.rows}.values())
+
+    def rows_of(self, cell: Cell) -> tuple[Row, ...]:
+        """The rows that test the models of `cell`."""
+        return tuple(row for row in self.rows if row.cell.path == cell.path)
+
+    def row(self, label: str) -> Row:
+        """The row of that label."""
+        return next(row for row in self.rows if row.label == label)
+
+
+def assignments(settings: Mapping[str, object]) -> list[str]:
+    """`settings` as words of the command line."""
+    return [f"{key}={value}" for key, value in settings.items()]

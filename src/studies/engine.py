@@ -1,0 +1,279 @@
+"""Carrying out a study: train what is missing, test what was trained, hand back the figures.
+
+Every training and every test is a run of `main.py` with a record of its own:
+
+    <results>/<task>/<cell>/seed<k>/settings.json    what the models were trained with
+                                    sacred/<run>/    records: one, and one more for every time it was continued
+                                    models/<run>/    checkpoints
+                                    tests/<settings>/test.json, sacred/<run>/
+
+A scripted team has no seeds: its tests lie in `<results>/<task>/<cell>/tests`.
+"""
+
+import json
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import main
+from studies.declaration import Cell, Row, Study, assignments
+from utils.checkpoints import MANIFEST, find_checkpoint
+from utils.config import load_config
+from utils.errors import UserError
+from utils.interrupt import Interrupted, StopSignal
+
+#: Settings that decide where and how fast a run goes and what it leaves, but not what is learned.
+_INCIDENTAL = {
+    "local_results_path", "checkpoint_path", "load_step", "evaluate", "t_max", "device", "threads", "log_interval",
+    "save_model", "save_model_interval",
+}  # fmt: skip
+#: Settings of tests, which learning does not see.
+_TESTING = {"test_interval", "test_nepisode", "test_batch_size", "test_teams", "beta"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one model, or one scripted team, did in one row's test."""
+
+    #: None: a scripted team
+    seed: int | None
+    #: environment steps that the model was trained for
+    step: int
+    #: trained parameters
+    parameters: int
+    #: git revisions that trained and tested it, with `+` where files differed from it
+    revisions: tuple[str, ...]
+    #: team -> figure -> mean, std, n
+    evaluation: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+#: label of a row -> one outcome per seed; none where a run failed or is missing
+Results = dict[str, list[Outcome]]
+
+
+@dataclass
+class Engine:
+    """Carries out one study.
+
+    Args:
+        study: what to do.
+        seeds: a training each.
+        results: folder of all results.
+        overrides: words KEY=VALUE for every training and test.
+        t_max: environment steps to train for; None: the task's.
+        models: folder with trained models to test, laid out as `results`; None: train them.
+        stop: asks for an end.
+    """
+
+    study: Study
+    seeds: Sequence[int]
+    results: Path
+    stop: StopSignal
+    overrides: Sequence[str] = ()
+    t_max: int | None = None
+    models: Path | None = None
+    #: trainings and tests that did not work
+    failed: list[str] = field(default_factory=list)
+
+    def run(self) -> Results:
+        """Do what is not done yet and return every row's outcomes.
+
+        Raises:
+            UserError: a setting cannot be, or a folder holds models that were trained with other settings.
+            Interrupted: a signal came; `stop.exit_code` says which.
+        """
+        self._check()
+        found: Results = {row.label: [] for row in self.study.rows}
+        jobs: list[tuple[Cell, int | None]] = [(cell, None) for cell in self.study.cells if not cell.learns]
+        jobs += [(cell, seed) for seed in self.seeds for cell in self.study.cells if cell.learns]
+        for number, (cell, seed) in enumerate(jobs, start=1):
+            print(f"[{number}/{len(jobs)}] {_place(cell, seed)}", flush=True)
+            if cell.learns and self.models is None and not self._train(cell, seed):
+                continue
+            for row in self.study.rows_of(cell):
+                outcome = self._test(row, seed)
+                if outcome is not None:
+                    found[row.label].append(outcome)
+        return found
+
+    # --- before anything starts -----------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        import run  # late, as in main: it imports the networks' code
+
+        for cell in self.study.cells:
+            for row in self.study.rows_of(cell):
+                words = self._testing_words(row)
+                run.check(load_config([*words, *([] if cell.learns else ["evaluate=True"])]))
+            if cell.learns:
+                run.check(load_config(self._training_words(cell)))
+                for seed in self.seeds:
+                    self._check_settings(cell, seed)
+        learned = [(cell, seed) for cell in self.study.cells if cell.learns for seed in self.seeds]
+        if self.models is not None and not any(_newest(self.models / _place(*job)) for job in learned):
+            raise UserError(
+                f"--evaluate-only {self.models}: no trained model of {self.study.name} with the seeds "
+                f"{', '.join(map(str, self.seeds))}, such as {_place(*learned[0])}/models/1/1000"
+            )
+
+    def _check_settings(self, cell: Cell, seed: int) -> None:
+        """Refuse a folder whose models were trained with other settings."""
+        folder = (self.models or self.results) / _place(cell, seed)
+        if _newest(folder) is None:
+            return
+        recorded = _read_json(folder / "settings.json")
+        if not recorded:
+            raise UserError(f"{folder} has models, but no readable settings.json that says how they were trained")
+        wanted = self._settings(cell, seed)
+        # a setting that the program did not have yet when the model was trained has its default
+        known = {**_flat(load_config([f"--env-config={cell.task}"]).as_dict()), **_flat(recorded)}
+        for key, value in _flat(wanted).items():
+            if key not in _INCIDENTAL | _TESTING and known[key] != value:
+                raise UserError(
+                    f"{folder} was trained with {key}={known[key]}, not {key}={value}: "
+                    "give the same settings, or another folder with --results"
+                )
+        if self.models is None and wanted["t_max"] < recorded["t_max"]:
+            raise UserError(
+                f"{folder} is trained for t_max={recorded['t_max']} steps, and training cannot be shortened to "
+                f"{wanted['t_max']}: give another folder with --results"
+            )
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def _train(self, cell: Cell, seed: int | None) -> bool:
+        """Train to the end, from the newest checkpoint where there is one; False where it did not work."""
+        assert seed is not None
+        folder = self.results / _place(cell, seed)
+        settings = self._settings(cell, seed)
+        checkpoint = _newest(folder)
+        if checkpoint is not None and int(checkpoint.name) >= settings["t_max"]:
+            return True
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_json(folder / "settings.json", settings)
+        words = [*self._training_words(cell), f"seed={seed}", f"local_results_path={folder}"]
+        if checkpoint is not None:
+            words.append(f"checkpoint_path={checkpoint}")
+        return self._run(words, _place(cell, seed))
+
+    def _training_words(self, cell: Cell) -> list[str]:
+        length = [] if self.t_max is None else [f"t_max={self.t_max}"]
+        return [*cell.words(), *assignments(self.study.training), *length, *self.overrides]
+
+    def _settings(self, cell: Cell, seed: int) -> dict[str, Any]:
+        """What decides how the models of `cell` and `seed` learn."""
+        config = load_config([*self._training_words(cell), f"seed={seed}"]).as_dict()
+        return {key: value for key, value in config.items() if key not in ("local_results_path", "checkpoint_path")}
+
+    # --- testing --------------------------------------------------------------------------------------------------
+
+    def _test(self, row: Row, seed: int | None) -> Outcome | None:
+        """Test a row's newest model, unless that is done already; None where there is none or it did not work."""
+        place = _place(row.cell, seed)
+        words = self._testing_words(row)
+        checkpoint = None
+        if row.cell.learns:
+            checkpoint = _newest((self.models or self.results) / place)
+            if checkpoint is None:
+                print(f"no trained model in {(self.models or self.results) / place}", flush=True)
+                return None
+            words.append(f"seed={seed}")
+        config = load_config([*words, "evaluate=True", *_source(checkpoint)]).as_dict()
+        identity = {
+            "settings": {key: value for key, value in config.items() if key not in _INCIDENTAL},
+            "checkpoint": checkpoint and _fingerprint(checkpoint),
+        }
+        folder = self.results / place / "tests" / (",".join(assignments(row.settings)) or "plain")
+        record = _read_json(folder / "test.json")
+        if {key: record.get(key) for key in identity} != identity:
+            words += ["evaluate=True", *_source(checkpoint), f"local_results_path={folder}"]
+            if not self._run(words, f"{place}, {row.label}"):
+                return None
+            run = max((folder / "sacred").glob("[0-9]*"), key=lambda path: int(path.name))
+            record = {**identity, "run": run.name, "evaluation": _read_json(run / "evaluation.json")}
+            _write_json(folder / "test.json", record)
+        facts = _read_json(folder / "sacred" / record["run"] / "info.json")
+        trained = [] if checkpoint is None else sorted(checkpoint.parents[2].glob("sacred/*/info.json"))
+        return Outcome(
+            seed=seed,
+            step=int(checkpoint.name) if checkpoint else 0,
+            parameters=facts.get("parameters", {}).get("total", 0),
+            revisions=tuple(_revision(info) for info in [facts, *map(_read_json, trained)]),
+            evaluation=record["evaluation"],
+        )
+
+    def _testing_words(self, row: Row) -> list[str]:
+        return [*row.cell.words(), *assignments(row.settings), *assignments(self.study.testing), *self.overrides]
+
+    # --- both -----------------------------------------------------------------------------------------------------
+
+    def _run(self, words: list[str], what: str) -> bool:
+        """Carry out the command line `words` as `main.py` does, in this process; False where it did not work."""
+        if self.stop.requested:
+            raise Interrupted
+        try:
+            code = main.main(words)
+        except Exception:  # one failed run is a gap in the table, not the end of the study
+            traceback.print_exc()
+            code = 1
+        if code > 128:  # the run listened to signals in the meantime
+            self.stop.signum = code - 128
+            raise Interrupted
+        if code:
+            print(f"failed: {what}", flush=True)
+            self.failed.append(what)
+        return code == 0
+
+
+def _place(cell: Cell, seed: int | None) -> str:
+    """Where the runs of a cell and seed lie below the results."""
+    return cell.path if seed is None else f"{cell.path}/seed{seed}"
+
+
+def _newest(folder: Path) -> Path | None:
+    """The checkpoint with the most steps in the runs of `folder`."""
+    found = []
+    for run in (folder / "models").glob("[0-9]*"):
+        try:
+            found.append(find_checkpoint(run))
+        except UserError:  # the run was stopped before its first checkpoint
+            continue
+    return max(found, key=lambda path: int(path.name), default=None)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, those of the environment named as on the command line."""
+    env_args = {f"env_args.{key}": value for key, value in settings["env_args"].items()}
+    return {**{key: value for key, value in settings.items() if key != "env_args"}, **env_args}
+
+
+def _source(checkpoint: Path | None) -> list[str]:
+    return [] if checkpoint is None else [f"checkpoint_path={checkpoint}"]
+
+
+def _fingerprint(checkpoint: Path) -> dict[str, Any]:
+    """Step and hash of the networks that a checkpoint holds."""
+    files = _read_json(checkpoint / MANIFEST).get("files", {})
+    return {"step": int(checkpoint.name), "sha256": files.get("learner", {}).get("sha256")}
+
+
+def _revision(facts: Mapping[str, Any]) -> str:
+    git = facts.get("git") or {}
+    return str(git.get("commit") or "unknown")[:10] + "+" * bool(git.get("dirty"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """What `path` holds; an empty dict where it is missing or was cut short."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_json(path: Path, content: object) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,146 @@
+"""Studies: train what is missing, test, write a table and a figure. `python src/study.py --help` explains the words.
+
+Exit codes: 0 the study is complete, 1 a training or a test failed, 2 the user can correct something, 130 or 143 it was
+stopped; the same command continues it.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+from studies import REGISTRY
+from studies.declaration import Study
+from utils.command_line import parse_command_line
+from utils.errors import UserError
+from utils.interrupt import StopSignal
+from utils.suggest import nearest
+from utils.version import ROOT
+
+#: Settings that a study makes itself, and what a user does instead.
+_OWN_KEYS = {
+    "seed": "use --seeds",
+    "t_max": "use --t-max",
+    "local_results_path": "use --results",
+    "checkpoint_path": "use --evaluate-only",
+    "load_step": "the newest checkpoint is tested",
+    "evaluate": "use --evaluate-only",
+    "save_model": "a study keeps its models",
+}
+
+
+def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY) -> int:
+    """Carry out the study that `argv` (without the program's name) asks for and return the exit code."""
+    with StopSignal() as stop:
+        try:
+            own, overrides = _split(argv)
+            if not own or {"-h", "--help"} & set(own):
+                _parser(registry).print_help()
+                return 0
+            options = _parser(registry).parse_args(own)
+            study = _find(options.study, registry)
+            _check(options, overrides, study)
+            return _run(study, options, overrides, f"python src/study.py {shlex.join(argv)}", stop)
+        except UserError as error:
+            print("error:", " ".join(str(error).split()), file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("the study was stopped; the same command continues it", file=sys.stderr)
+            return stop.exit_code
+
+
+def _run(study: Study, options: argparse.Namespace, overrides: list[str], command: str, stop: StopSignal) -> int:
+    from studies.engine import Engine  # late: neither --help nor a misspelt name should wait for the networks' code
+    from studies.figures import draw
+    from studies.tables import write_csv, write_markdown
+
+    seeds = study.seeds if options.seeds is None else options.seeds
+    engine = Engine(study, seeds, options.results, stop, overrides, options.t_max, options.evaluate_only)
+    results = engine.run()
+    folder = options.results / study.name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_markdown(folder / "table.md", study, results, command)
+    write_csv(folder / "table.csv", study, results)
+    draw(folder / "figure.png", study, results)
+    print(f"wrote {folder / 'table.md'}, table.csv, figure.png")
+    for what in engine.failed:
+        print(f"failed: {what}", file=sys.stderr)
+    return 1 if engine.failed else 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help explains the words")
+
+
+def _parser(registry: Mapping[str, Study]) -> argparse.ArgumentParser:
+    width = max(map(len, registry))
+    parser = _Parser(
+        prog="python src/study.py",
+        usage="python src/study.py STUDY [options] [with KEY=VALUE ...]",
+        description="Train what is missing, test, and write <results>/<study>/table.md, table.csv and figure.png.\n"
+        "The settings after `with` hold for every training and every test.",
+        epilog="studies:\n" + "\n".join(f"  {name:<{width}}  {study.title}" for name, study in registry.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", metavar="STUDY", help="one of the studies below")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="K", help="default: as many as the paper, from 0")
+    parser.add_argument("--t-max", type=int, metavar="N", help="environment steps to train for; default: the task's")
+    parser.add_argument(
+        "--evaluate-only",
+        type=_folder,
+        metavar="DIR",
+        help="train nothing: test the models below DIR, a folder of results",
+    )
+    parser.add_argument(
+        "--results", type=_folder, metavar="DIR", default=ROOT / "results" / "studies", help="default: results/studies"
+    )
+    return parser
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words before and after `with`."""
+    words = list(argv)
+    place = words.index("with") if "with" in words else len(words)
+    return words[:place], words[place + 1 :]
+
+
+def _folder(text: str) -> Path:
+    return Path(os.path.abspath(Path(text).expanduser()))
+
+
+def _find(name: str, registry: Mapping[str, Study]) -> Study:
+    if name not in registry:
+        raise UserError(f"there is no study {name!r}; the nearest is {nearest(name, registry)!r}; --help lists all")
+    return registry[name]
+
+
+def _check(options: argparse.Namespace, overrides: list[str], study: Study) -> None:
+    seeds = options.seeds or []
+    if len(set(seeds)) < len(seeds) or any(seed < 0 for seed in seeds):
+        raise UserError(f"--seeds {' '.join(map(str, seeds))}: each seed once, and none below 0")
+    if options.t_max is not None and options.t_max < 1:
+        raise UserError(f"--t-max {options.t_max}: must be at least 1")
+    if options.t_max is not None and options.evaluate_only is not None:
+        raise UserError("--t-max is for training, and --evaluate-only trains nothing: give one of them")
+    if options.evaluate_only is not None and not options.evaluate_only.is_dir():
+        raise UserError(f"--evaluate-only {options.evaluate_only}: there is no such folder")
+    command = parse_command_line(["with", *overrides])
+    if command.algorithm or command.environment or command.help or command.print_config:
+        raise UserError("after `with` stand settings alone, KEY=VALUE")
+    for key, _ in command.settings:
+        if key in _OWN_KEYS:
+            raise UserError(f"{key} cannot be set after `with`: {_OWN_KEYS[key]}")
+        if key in study.varied:
+            raise UserError(f"{key} cannot be set after `with`: it is what the rows of {study.name} differ by")
+    if find_spec("matplotlib") is None:
+        raise UserError("a study draws its figure with matplotlib, which is missing: install requirements.txt")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,116 @@
+"""The registered studies: what they declare holds together, and each runs from training to table."""
+
+import csv
+
+import pytest
+from conftest import tiny_overrides
+
+import builders
+import study
+from studies import REGISTRY
+from studies.copa import INTERVALS
+from studies.declaration import Bars
+from utils.config import load_config
+
+STUDIES = list(REGISTRY.values())
+#: every episode is short, so that a training is one round
+TINY = [word for word in tiny_overrides(test_nepisode=1) if not word.startswith("t_max")]
+
+
+@pytest.mark.parametrize("found", STUDIES, ids=list(REGISTRY))
+def test_a_declaration_holds_together(found):
+    labels = [row.label for row in found.rows]
+    assert len(set(labels)) == len(labels)
+    assert {row.reference for row in found.rows} <= {"", *labels}
+    for row in found.rows:
+        assert found.cells[[cell.path for cell in found.cells].index(row.cell.path)] == row.cell
+    if isinstance(found.figure, Bars):
+        assert set(found.figure.columns) <= set(found.columns)
+        return
+    for _, points in found.figure.lines:
+        assert {point.row for point in points} <= set(labels)
+        assert {point.y for point in points} <= set(found.columns)
+
+
+def test_cells_of_one_name_are_one_training():
+    cells = [cell for found in STUDIES for cell in found.cells]
+    assert len({cell.path for cell in cells}) == len({str(cell) for cell in cells})
+
+
+def parameters(cell) -> int:
+    config = load_config([*cell.words(), "device=cpu"])
+    with builders.build_env(config, 1, 0) as env:
+        controller = builders.build_controller(config, env.spec)
+        return builders.build_learner(config, controller, env.spec).parameter_counts()["total"]
+
+
+@pytest.mark.parametrize("name", ["copa_table1", "rescue_table2"])
+def test_baselines_have_more_parameters_than_copa(name):
+    cells = [cell for cell in REGISTRY[name].cells if cell.learns]
+    copa = next(cell for cell in cells if cell.name == "copa")
+    baselines = [cell for cell in cells if not cell.name.startswith("copa")]
+    assert baselines
+    assert all(parameters(cell) > parameters(copa) for cell in baselines)
+
+
+@pytest.mark.parametrize("task", ["resource_collection", "rescue"])
+def test_copa_trains_with_the_papers_settings(task):
+    config = load_config(["--config=copa", f"--env-config={task}"])
+    expected = {
+        "t_max": 5_000_000,
+        "batch_size_run": 8,
+        "epsilon_start": 1.0,
+        "epsilon_decay": "exponential",
+        "epsilon_finish": 0.05,
+        "epsilon_anneal_time": 0,
+        "buffer_size": 100_000,
+        "sequence_length": 4,
+        "batch_size": 256 * 8 // 4,
+        "steps_per_update": 100,
+        "attn_heads": 4,
+        "attn_embed_dim": 128,
+        "rnn_hidden_dim": 128,
+        "hypernet_embed": 128,
+        "coach_embed_dim": 128,
+        "strategy_dim": 128,
+        "gamma": 0.99,
+        "lr": 0.0003,
+        "optim_alpha": 0.99,
+        "optim_eps": 0.00001,
+        "grad_norm_clip": 10.0,
+        "target_update_interval": 200,
+        "target_update_unit": "updates",
+        "lambda_variational": 0.001,
+        "lambda_entropy": 0.0001,
+        "broadcast_interval": 4,
+    }
+    assert {key: config[key] for key in expected} == expected
+
+
+def test_an_update_has_as_many_steps_at_every_interval():
+    for cell in REGISTRY["copa_interval"].cells:
+        config = load_config([*cell.words(), "device=cpu"])
+        builders.check(config)
+        assert config.sequence_length == config.broadcast_interval
+        assert 2048 - config.sequence_length < config.batch_size * config.sequence_length <= 2048
+    assert len(REGISTRY["copa_interval"].cells) == len(INTERVALS)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """One folder for all: the studies of a task share models."""
+    return tmp_path_factory.mktemp("published") / "results"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REGISTRY)
+def test_it_runs(results, name):
+    found = REGISTRY[name]
+    words = [name, "--seeds", "0", "--t-max=20", f"--results={results}"]
+    assert study.main([*words, "with", *TINY, "env_args.episode_limit=12"]) == 0
+    with open(results / name / "table.csv", newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(found.rows) * len(found.columns)
+    measured = {(line["method"], line["team"]) for line in lines if line["figure"] == "return" and line["mean"]}
+    assert measured == {(row.label, column.team) for row in found.rows for column in found.columns}
+    assert (results / name / "figure.png").exists()

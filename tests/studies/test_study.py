@@ -1,0 +1,372 @@
+"""Studies from the command line to the table: a toy study in this process, killed and stopped ones too."""
+
+import ast
+import csv
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import toy_study
+from conftest import tiny_overrides
+
+import main as single_run
+import study
+from studies.engine import Engine
+from training import Training
+from utils.interrupt import StopSignal
+
+SRC = Path(study.__file__).parent
+TINY = [word for word in tiny_overrides() if not word.startswith("t_max")]
+ALL = ("toy", "--t-max=60", "--seeds", "0", "1")
+
+
+def carry_out(*words, results: Path, more=()) -> int:
+    return study.main([*words, f"--results={results}", "with", *TINY, *more], toy_study.REGISTRY)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The results of a complete toy study; read them, or copy them."""
+    results = tmp_path_factory.mktemp("studies") / "results"
+    assert carry_out(*ALL, results=results) == 0
+    return results
+
+
+@pytest.fixture
+def copied(finished, results) -> Path:
+    return Path(shutil.copytree(finished, results))
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    monkeypatch.setattr(single_run, "main", lambda words: pytest.fail(f"runs {words}"))
+
+
+def table(results: Path, name: str = "toy") -> dict[tuple[str, str], dict[str, str]]:
+    """(method, figure) -> line of the CSV."""
+    with open(results / name / "table.csv", newline="", encoding="utf-8") as file:
+        return {(line["method"], line["figure"]): line for line in csv.DictReader(file)}
+
+
+def markdown(results: Path, method: str, name: str = "toy") -> list[str]:
+    """The cells of a method's line in the table for readers."""
+    lines = (results / name / "table.md").read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if line.startswith(f"| {method} |")).strip("| ").split(" | ")
+
+
+def runs(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "sacred").glob("[0-9]*"))
+
+
+def newest(folder: Path) -> int:
+    return max(int(path.name) for path in folder.glob("models/*/[0-9]*"))
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_those_of_the_evaluation_files(finished):
+    found = table(finished)
+    for method, place, figure in (
+        ("A-QMIX", "aqmix/seed{}/tests/plain", "return"),
+        ("COPA, beta 1000", "copa/seed{}/tests/beta=1000", "comm_frequency"),
+    ):
+        means = []
+        for seed in (0, 1):
+            path = finished / "sc2_3m" / place.format(seed) / "sacred" / "1" / "evaluation.json"
+            means.append(json.loads(path.read_text())["3"][figure]["mean"])
+        mean = sum(means) / 2
+        std = math.sqrt(sum((value - mean) ** 2 for value in means))  # / (n - 1) = 1
+        half = 12.7062 * std / math.sqrt(2)
+        line = found[method, figure]
+        expected = [mean, std, mean - half, mean + half]
+        assert [float(line[key]) for key in ("mean", "std", "ci95_low", "ci95_high")] == pytest.approx(expected)
+        assert (line["seeds"], line["episodes_per_seed"]) == ("2", "2")
+        cell = "{:.{d}f} ± {:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*expected, d=1 if figure == "return" else 3)
+        assert cell in markdown(finished, method)
+
+
+def test_a_scripted_team_has_a_mean_alone(finished):
+    path = finished / "sc2_3m" / "random" / "tests" / "plain" / "sacred" / "1" / "evaluation.json"
+    mean = json.loads(path.read_text())["3"]["return"]["mean"]
+    assert markdown(finished, "random") == ["random", "none", "-", "-", f"{mean:.1f}", "1.5", "-", "-"]
+
+
+def test_what_there_is_not_is_a_dash(finished):
+    line = table(finished)["A-QMIX", "comm_frequency"]
+    assert (line["mean"], line["std"], line["seeds"]) == ("", "", "0")
+    assert markdown(finished, "A-QMIX")[-3:] == ["12.2 ± 0.5", "-", "-"]
+
+
+def test_relative_columns_divide_seed_by_seed(finished):
+    found = table(finished)
+    assert float(found["COPA, beta 0", "comm_frequency"]["mean"]) == pytest.approx(0.25)
+    relative = found["COPA, beta 1000", "relative comm_frequency"]
+    ratio = float(found["COPA, beta 1000", "comm_frequency"]["mean"]) / 0.25
+    assert float(relative["mean"]) == pytest.approx(ratio)
+    assert float(relative["std"]) == pytest.approx(0)
+
+
+def test_the_caption_says_how_the_numbers_came_about(finished):
+    text = (finished / "toy" / "table.md").read_text(encoding="utf-8")
+    steps = newest(finished / "sc2_3m" / "aqmix" / "seed0")
+    assert f"**Trained for {steps} steps, the paper for 1,000**" in text
+    assert "Seeds: 0, 1. Code: " in text
+    assert "A note." in text
+    assert "python src/study.py toy --t-max=60" in text
+    facts = json.loads((finished / "sc2_3m" / "copa" / "seed0" / "sacred" / "1" / "info.json").read_text())
+    assert markdown(finished, "COPA, beta 0")[1:4] == ["2", str(steps), f"{facts['parameters']['total']:,}"]
+    if facts["git"]["commit"]:
+        assert facts["git"]["commit"][:10] in text
+
+
+def test_the_figure_is_a_picture(finished):
+    assert (finished / "toy" / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_run_is_recorded_as_if_it_had_been_started_alone(finished):
+    folder = finished / "sc2_3m" / "aqmix" / "seed1"
+    record, config, facts = (
+        json.loads((folder / "sacred" / "1" / f"{name}.json").read_text()) for name in ("run", "config", "info")
+    )
+    assert record["status"] == "COMPLETED"
+    assert (config["seed"], config["t_max"]) == (1, 60)
+    assert facts["arguments"][:2] == ["--config=aqmix", "--env-config=sc2_3m"]
+
+
+# --- once more ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_what_is_done_is_not_done_again(copied):
+    before = (copied / "toy" / "table.csv").read_text()
+    shutil.rmtree(copied / "toy")
+    assert carry_out(*ALL, results=copied) == 0
+    assert (copied / "toy" / "table.csv").read_text() == before
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_studies_share_cells(copied):
+    assert carry_out("toy_curves", "--t-max=60", results=copied) == 0
+    whole = markdown(copied, "COPA, beta 0")
+    assert markdown(copied, "COPA, beta 0", "toy_curves") == [*whole[:5], whole[6]]  # without the paper's column
+    assert (copied / "toy_curves" / "figure.png").exists()
+
+
+def test_longer_training_goes_on_from_the_checkpoint(copied):
+    folder = copied / "sc2_3m" / "aqmix" / "seed0"
+    before = newest(folder)
+    assert carry_out("single", "--t-max=90", "--seeds", "0", results=copied) == 0
+    assert runs(folder) == ["1", "2"]
+    assert json.loads((folder / "sacred" / "2" / "config.json").read_text())["checkpoint_path"].endswith(str(before))
+    assert newest(folder) >= 90 > before
+    assert runs(folder / "tests" / "plain") == ["1", "2"]
+    assert markdown(copied, "A-QMIX", "single")[2] == str(newest(folder))
+
+
+def test_tests_are_made_again_when_their_settings_change(copied):
+    folder = copied / "sc2_3m" / "aqmix" / "seed0"
+    assert carry_out("single", "--t-max=60", "--seeds", "0", results=copied, more=["test_nepisode=3"]) == 0
+    assert runs(folder) == ["1"]
+    assert runs(folder / "tests" / "plain") == ["1", "2"]
+    assert table(copied, "single")["A-QMIX", "return"]["episodes_per_seed"] == "3"
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_other_settings_are_refused(copied, capsys):
+    folder = str(copied / "sc2_3m" / "aqmix" / "seed0")
+    for words, more, named in (
+        (["--t-max=60"], ["lr=0.25"], "lr=0.25"),
+        (["--t-max=60"], ["env_args.episode_limit=9"], "env_args.episode_limit=9"),
+        (["--t-max=20"], [], "t_max=60"),
+    ):
+        assert carry_out("single", *words, results=copied, more=more) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert folder in err
+        assert named in err
+    assert not (copied / "single").exists()
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_a_setting_that_is_newer_than_the_models_had_its_default(copied):
+    path = copied / "sc2_3m" / "aqmix" / "seed0" / "settings.json"
+    settings = json.loads(path.read_text())
+    del settings["td_lambda"]
+    path.write_text(json.dumps(settings))
+    assert carry_out("single", "--t-max=60", results=copied) == 0
+    assert carry_out("single", "--t-max=60", results=copied, more=["td_lambda=0.5"]) == 2
+
+
+# --- stopped, killed, failed ----------------------------------------------------------------------------------------
+
+
+def test_a_stopped_study_continues(results, monkeypatch, capsys):
+    words = ("single", "--t-max=60", "--seeds", "0", "1")
+    whole = Training.round
+
+    def stopped(training):
+        if training.config.seed == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return whole(training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "round", stopped)
+        assert carry_out(*words, results=results) == 143
+    assert capsys.readouterr().err.endswith("the study was stopped; the same command continues it\n")
+    first, second = (results / "sc2_3m" / "aqmix" / f"seed{seed}" for seed in (0, 1))
+    assert json.loads((second / "sacred" / "1" / "run.json").read_text())["status"] == "INTERRUPTED"
+    assert 0 < newest(second) < 60
+    assert not (results / "single").exists()
+
+    assert carry_out(*words, results=results) == 0
+    assert f"resuming {second}" in capsys.readouterr().out
+    assert (runs(first), runs(second)) == (["1"], ["1", "2"])
+    assert newest(second) >= 60
+    assert markdown(results, "A-QMIX", "single")[1] == "2"
+
+
+def test_a_signal_between_two_runs_stops_too(results):
+    stop = StopSignal()
+    stop.requested = True
+    with pytest.raises(KeyboardInterrupt):
+        Engine(toy_study.SINGLE, [0], results, stop, TINY, t_max=60).run()
+    assert not list(results.glob("**/sacred"))
+
+
+def test_a_killed_training_is_resumed(results):
+    start = "import sys; sys.path[:0] = sys.argv[1:3]; import study, toy_study"
+    start += "; sys.exit(study.main(sys.argv[3:], toy_study.REGISTRY))"
+    words = ["single", "--t-max=120", "--seeds", "0", f"--results={results}", "with", *TINY, "save_model_interval=16"]
+    with subprocess.Popen(
+        [sys.executable, "-c", start, str(SRC), str(Path(toy_study.__file__).parent), *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as program:
+        watch = threading.Timer(120, program.kill)
+        watch.start()
+        next(line for line in program.stdout if line.startswith("checkpoint"))
+        program.kill()
+        watch.cancel()
+    folder = results / "sc2_3m" / "aqmix" / "seed0"
+    assert json.loads((folder / "sacred" / "1" / "run.json").read_text())["status"] == "RUNNING"
+    killed_at = newest(folder)
+    assert killed_at < 120
+    assert study.main(words, toy_study.REGISTRY) == 0
+    source = json.loads((folder / "sacred" / "2" / "config.json").read_text())["checkpoint_path"]
+    assert source.endswith(f"models/1/{killed_at}")
+    assert newest(folder) >= 120
+
+
+def test_a_failed_run_is_a_gap_and_not_the_end(finished, results, monkeypatch, capsys):
+    whole = single_run.main
+
+    def broken(words):
+        if "--config=aqmix" in words:
+            raise ZeroDivisionError("by nothing")
+        return whole(words)
+
+    monkeypatch.setattr(single_run, "main", broken)
+    assert carry_out("toy", f"--evaluate-only={finished}", results=results) == 1
+    assert "failed: sc2_3m/aqmix/seed0, A-QMIX\n" in capsys.readouterr().err
+    assert markdown(results, "A-QMIX") == ["A-QMIX", "-", "-", "-", "-", "12.2 ± 0.5", "-", "-"]
+    assert table(results)["A-QMIX", "return"]["mean"] == ""
+    assert markdown(results, "COPA, beta 0")[1] == "2"
+
+
+# --- evaluating alone -----------------------------------------------------------------------------------------------
+
+
+def test_evaluating_alone_trains_nothing(finished, copied, results, tmp_path):
+    shutil.rmtree(copied / "sc2_3m" / "copa" / "seed1")
+    other = tmp_path / "other"
+    assert carry_out("toy", f"--evaluate-only={copied}", results=other) == 0
+    assert not list(other.glob("**/models"))
+    assert markdown(other, "COPA, beta 0")[1] == "1"
+    assert "±" not in markdown(other, "COPA, beta 0")[4]
+    same = table(finished)["A-QMIX", "return"]["mean"], table(other)["A-QMIX", "return"]["mean"]
+    assert same[0] == same[1]
+
+
+def test_evaluating_alone_needs_models(results, tmp_path, capsys):
+    assert carry_out("toy", f"--evaluate-only={tmp_path}", results=results) == 2
+    assert "sc2_3m/aqmix/seed0/models" in capsys.readouterr().err
+    assert not results.exists()
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["toi"], "'toy'"),
+        (["toy", "--sedes", "1"], "--sedes"),
+        (["toy", "--seeds", "one"], "'one'"),
+        (["toy", "--seeds", "1", "1"], "each seed once"),
+        (["toy", "--seeds", "-1"], "--seeds"),
+        (["toy", "--t-max", "0"], "at least 1"),
+        (["toy", "--evaluate-only", "/nonesuch"], "/nonesuch"),
+        (["toy", "--t-max=9", f"--evaluate-only={SRC}"], "--t-max"),
+        (["toy", "with", "gama=0.9"], "'gamma'"),
+        (["toy", "with", "gamma"], "KEY=VALUE"),
+        (["toy", "with", "seed=3"], "--seeds"),
+        (["toy", "with", "t_max=3"], "--t-max"),
+        (["toy", "with", "beta=3"], "beta"),
+        (["toy", "with", "--config=vdn"], "settings alone"),
+        (["toy", "with", "mixer=none", "learner=refil"], "learner=refil"),
+    ],
+)
+@pytest.mark.usefixtures("nothing_runs")
+def test_wrong_words_end_in_one_line(results, capsys, words, named):
+    assert study.main([words[0], f"--results={results}", *words[1:]], toy_study.REGISTRY) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert named in err
+    assert not results.exists()
+
+
+def test_help_lists_the_studies(capsys):
+    assert study.main(["--help"]) == 0
+    page = capsys.readouterr().out
+    assert "copa_table1" in page
+    assert "--evaluate-only" in page
+
+
+def test_matplotlib_is_missing(results, monkeypatch, capsys):
+    monkeypatch.setattr(study, "find_spec", lambda name: None)
+    assert carry_out(*ALL, results=results) == 2
+    assert "requirements.txt" in capsys.readouterr().err
+
+
+def test_only_drawing_imports_matplotlib():
+    for path in SRC.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:  # what runs when the module is imported
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.startswith("matplotlib")], path
+
+
+# --- docs/studies.md ------------------------------------------------------------------------------------------------
+
+
+def test_the_page_adds_a_study_that_runs(results):
+    page = (SRC.parent / "docs" / "studies.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)
+    example = names["BATTLE_SIZES"]
+    words = [example.name, "--t-max=10", "--seeds", "0", f"--results={results}", "with", *TINY]
+    assert study.main([*words, "env_args.episode_limit=5"], {example.name: example}) == 0
+    assert "-" not in markdown(results, "REFIL", example.name)
+    assert "paper" not in (results / example.name / "table.md").read_text(encoding="utf-8")
+    assert (results / example.name / "figure.png").exists()
