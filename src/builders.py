@@ -22,6 +22,7 @@ from modules.mixers.base import Mixer, MixerSizes
 from utils.config import Config
 from utils.errors import UserError
 from utils.seeding import derive_seed
+from utils.video import check_video_path
 
 #: The root of all test episodes. It does not depend on the run's seed: every run is tested on the same episodes.
 TEST_ROOT = 0
@@ -39,6 +40,12 @@ def check(config: Config) -> None:
         UserError: names the setting and what would do.
     """
     build_device(config)
+    if config.save_video:
+        if not config.evaluate:
+            raise UserError(f"save_video={config.save_video!r} films tests: add evaluate=True")
+        if envs.REGISTRY[config.env].render is EntityEnv.render:
+            raise UserError(f"save_video={config.save_video!r}: env={config.env} draws no pictures")
+        check_video_path(config.save_video)
     if config.controller == "scripted":
         policies = envs.REGISTRY[config.env].SCRIPTED
         if config.policy not in policies:

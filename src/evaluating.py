@@ -18,7 +18,10 @@ from utils.errors import UserError
 from utils.interrupt import Interrupted, StopSignal
 from utils.logging import Recorder
 from utils.seeding import derive_seed
+from utils.video import Film, check_video_path
 
+#: Steps that a second of film shows.
+FRAMES_PER_SECOND = 10
 #: team -> figure -> mean, std, n
 Evaluation = dict[str, dict[str, dict[str, float | int]]]
 
@@ -37,7 +40,14 @@ def evaluate(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation
             load_learner(learner, state["learner"], folder)
             t_env = state["progress"]["t_env"]
             recorder.note(f"evaluating {folder}")
-        results = test(config, recorder, stop, Runner(env, controller, seed=0), t_env)
+        runner = Runner(env, controller, seed=0)
+        if not config.save_video:
+            results = test(config, recorder, stop, runner, t_env)
+        else:
+            with Film(check_video_path(config.save_video), FRAMES_PER_SECOND) as film:
+                runner.film = film
+                results = test(config, recorder, stop, runner, t_env)
+            recorder.note(f"filmed {film.path}: {film.frames} pictures")
         if stop.requested:
             raise Interrupted
         return results

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import imageio.v2 as imageio
 import pytest
 import torch
 import yaml
@@ -203,6 +204,8 @@ def test_errors_are_one_line_and_leave_nothing(results):
     for words, named in (
         (["--config=copa", "gama=0.9"], "'gamma'"),
         (["--config=scripted", "evaluate=true", "policy=nonesuch"], "nonesuch"),
+        (["--config=scripted", "evaluate=true", "save_video=battle.avi"], ".gif or .mp4"),
+        (["save_video=battle.gif"], "evaluate=True"),
     ):
         with Program(*words, results=results) as program:
             code, err = program.finish()
@@ -211,3 +214,16 @@ def test_errors_are_one_line_and_leave_nothing(results):
         assert named in err
         assert err.count("\n") == 1
         assert not results.exists()
+
+
+@pytest.mark.parametrize("task", ["rescue", "resource_collection", "sc2_csz"])
+def test_tests_are_filmed(results, tmp_path, task):
+    film = tmp_path / "film.gif"
+    words = ["--config=scripted", f"--env-config={task}", "policy=random", "evaluate=true", *short(task)]
+    words += tiny_overrides(test_teams="3,4", test_nepisode=1)
+    complete(*words, f"save_video={film}", results=results)
+    evaluation = json.loads((results / "sacred" / "1" / "evaluation.json").read_text())
+    # the picture before the first step, and one after every step
+    assert len(imageio.mimread(film, memtest=False)) == sum(
+        team["ep_length"]["mean"] + 1 for team in evaluation.values()
+    )

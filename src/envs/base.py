@@ -3,7 +3,7 @@ slots (agents first), D entity features, P private features, U actions.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -154,8 +154,10 @@ class EntityEnv(ABC):
         """Take up the sequence of episodes saved by `state_dict`."""
         self.generator.set_state(state["generator"].cpu())
 
-    def render(self, index: int = 0) -> np.ndarray:
-        """Return environment `index` as an RGB image, uint8 (height, width, 3)."""
+    def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
+        """Return environment `index` as an RGB image, uint8 (height, width, 3). Agents in the slots `marked`, such as
+        those that a coach has just sent to, get a ring.
+        """
         raise NotImplementedError(f"{type(self).__name__} draws no picture")
 
     def close(self) -> None:

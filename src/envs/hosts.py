@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -124,8 +124,9 @@ class WorkerEnv(EntityEnv):
             raise ValueError(f"the state of {len(states)} workers does not fit {self.num_envs}")
         self._exchange("load_state_dict", dict(enumerate(states)))
 
-    def render(self, index: int = 0) -> np.ndarray:
-        image: np.ndarray = self._exchange("render", {range(self.num_envs)[index]: None})[index % self.num_envs]
+    def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
+        wanted = {range(self.num_envs)[index]: tuple(marked)}
+        image: np.ndarray = self._exchange("render", wanted)[index % self.num_envs]
         return image
 
     def close(self) -> None:
@@ -293,7 +294,7 @@ def _answer(env: EntityEnv, command: str, value: Any, dtype: np.dtype) -> bytes:
         env.load_state_dict(value)
         return VALUE + pickle.dumps(None)
     if command == "render":
-        return VALUE + pickle.dumps(env.render(0))
+        return VALUE + pickle.dumps(env.render(0, value))
     raise ValueError(f"unknown command {command!r}")
 
 

@@ -11,6 +11,7 @@ from components.episodes import EpisodeBatch
 from controllers.base import Controller, Decision
 from envs.base import EntityEnv, EnvSpec, TimeStep
 from utils.seeding import derive_seed, make_generator
+from utils.video import Film
 
 
 @dataclass
@@ -47,6 +48,8 @@ class Runner:
         self.controller = controller
         self.device = torch.device(device) if device is not None else _device_of(controller, env.device)
         self.generator = make_generator(seed, self.device)
+        #: films what environment 0 plays
+        self.film: Film | None = None
 
     def play(self, team: str | None = None, *, explore: bool = True, t_env: int = 0, record: bool = True) -> Rollout:
         """Play exactly one episode per environment; those that end early wait for the others.
@@ -106,6 +109,8 @@ class Runner:
         lengths = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
         present = torch.zeros_like(returns)  # agents, summed over the steps
         sent: Tensor | None = None
+        if self.film is not None:
+            self.film.shoot(env.render)
         for _ in range(env.spec.episode_limit):
             decision = controller.act(
                 _to(seen, self.device),
@@ -123,6 +128,9 @@ class Runner:
             seen = env.step(actions)
             returns += seen.reward * alive
             lengths += alive
+            if self.film is not None and bool(alive[0]):
+                heard = before[0].cpu() & (False if decision.sent is None else decision.sent[0].cpu())
+                self.film.shoot(env.render, heard.nonzero()[:, 0].tolist())
             if history is not None:
                 history.add(actions, alive, seen)
             # an agent that joins now did not do what its slot did before

@@ -75,7 +75,7 @@ class SaysClosed(ToyEnv):
 
 
 class Pictures(ToyEnv):
-    def render(self, index: int = 0) -> np.ndarray:
+    def render(self, index: int = 0, marked=()) -> np.ndarray:
         return np.full((2, 3, 3), int(self.hits[index]), dtype=np.uint8)
 
 

@@ -2,7 +2,7 @@
 F fire slots.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -192,13 +192,14 @@ class RescueEnv(EntityEnv):
             },
         )
 
-    def render(self, index: int = 0) -> np.ndarray:
+    def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
         here, burning = self._present[index], self._level[index] > 0
         return draw(
             self._robot[index, here].cpu().numpy(),
             self._skill[index, here].cpu().numpy(),
             self._fire[index, burning].cpu().numpy(),
             self._level[index, burning].cpu().numpy(),
+            {rank for rank, slot in enumerate(here.nonzero()[:, 0].tolist()) if slot in marked},
         )
 
 

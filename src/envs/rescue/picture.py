@@ -1,5 +1,7 @@
 """Pictures of a town: a small rasteriser on numpy arrays."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from envs.rescue.town import SIDE
@@ -12,13 +14,16 @@ STREETS, BUILDING, WINDOW = (20, 23, 27), (46, 53, 60), (68, 79, 89)
 MILD, WORST = np.array([196, 150, 62]), np.array([176, 22, 18])
 FLAME, CORE = (255, 122, 26), (255, 214, 92)
 ROBOT, SKILL, RIM = (24, 60, 110), (92, 176, 255), (245, 245, 245)
+MARK = (255, 206, 64)
 RADIUS = 7
 #: So many robots stand side by side at a building, each on so many pixels, in as many rows.
 ABREAST = 3
 SPACE = (CELL - 2 * STREET) / ABREAST
 
 
-def draw(robots: np.ndarray, skills: np.ndarray, fires: np.ndarray, levels: np.ndarray) -> np.ndarray:
+def draw(
+    robots: np.ndarray, skills: np.ndarray, fires: np.ndarray, levels: np.ndarray, marked: Collection[int] = ()
+) -> np.ndarray:
     """The town as uint8 (SIDE * CELL, SIDE * CELL, 3), north up.
 
     A building on fire goes from amber to red, and its flame grows, with the level. Robots are discs, filled from below
@@ -27,6 +32,7 @@ def draw(robots: np.ndarray, skills: np.ndarray, fires: np.ndarray, levels: np.n
     Args:
         robots, skills (n,): where the robots are, and their skills.
         fires, levels (m,): where it burns, and the levels.
+        marked: which of the n robots have a golden ring.
     """
     image = np.empty((SIDE * CELL, SIDE * CELL, 3), dtype=np.uint8)
     image[:] = STREETS
@@ -42,7 +48,7 @@ def draw(robots: np.ndarray, skills: np.ndarray, fires: np.ndarray, levels: np.n
         height = 16 + 24 * level
         cell[_flame(x, y, height)], cell[_flame(x, y, height / 2)] = FLAME, CORE
     met: dict[int, int] = {}
-    for building, skill in zip(robots, skills, strict=True):
+    for robot, (building, skill) in enumerate(zip(robots, skills, strict=True)):
         before = met.get(building, 0)  # robots drawn at this building before
         right = x + 0.5 - STREET - SPACE * (before % ABREAST + 0.5)
         down = y + 0.5 - STREET - SPACE * (before // ABREAST + 0.5)
@@ -50,6 +56,8 @@ def draw(robots: np.ndarray, skills: np.ndarray, fires: np.ndarray, levels: np.n
         cell[away <= RADIUS] = ROBOT
         cell[(away <= RADIUS) & (down >= RADIUS * (1 - 2 * skill))] = SKILL
         cell[np.abs(away - RADIUS) < 0.8] = RIM
+        if robot in marked:
+            cell[np.abs(away - RADIUS - 2) < 1] = MARK
         met[building] = before + 1
     return image
 

@@ -1,7 +1,7 @@
 """Team battles with StarCraft II units: armies, teams, episodes; the engine moves the units."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -145,8 +145,8 @@ class StarCraftEnv(EntityEnv):
             info=dict(zip(self.spec.info_names, figures, strict=True)),
         )
 
-    def render(self, index: int = 0) -> np.ndarray:
-        return draw(self._units, self.engine.table, index)
+    def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
+        return draw(self._units, self.engine.table, index, marked)
 
     def close(self) -> None:
         self.engine.close()

@@ -1,5 +1,7 @@
 """Pictures of a battle: a small rasteriser on numpy arrays."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from envs.starcraft.engine import Units
@@ -10,7 +12,7 @@ SCALE = PIXELS / MAP_SIZE
 BACKGROUND = (24, 28, 32)
 GRID = (34, 39, 44)
 SIDES = ((72, 149, 239), (239, 92, 80))
-RIM = (240, 240, 240)
+RIM, MARK = (240, 240, 240), (255, 206, 64)
 HEALTH, SHIELD, EMPTY = (96, 211, 106), (140, 190, 255), (70, 24, 24)
 #: Height of a health bar, and its distance from the unit, in pixels.
 BAR, BAR_GAP = 3, 3
@@ -25,8 +27,10 @@ LETTERS = {
 }
 
 
-def draw(units: Units, table: UnitTable, index: int) -> np.ndarray:
-    """Battle `index` as uint8 (PIXELS, PIXELS, 3), north up: discs by side, bars for health and shield."""
+def draw(units: Units, table: UnitTable, index: int, marked: Collection[int] = ()) -> np.ndarray:
+    """Battle `index` as uint8 (PIXELS, PIXELS, 3), north up: discs by side, bars for health and shield, a golden ring
+    around the units in the slots `marked`.
+    """
     image = np.empty((PIXELS, PIXELS, 3), dtype=np.uint8)
     image[:] = BACKGROUND
     step = round(4 * SCALE)
@@ -44,6 +48,8 @@ def draw(units: Units, table: UnitTable, index: int) -> np.ndarray:
         away = np.hypot(rows - row, columns - column)
         image[away <= radius] = SIDES[int(slot >= len(alive) // 2)]
         image[np.abs(away - radius) < 0.8] = RIM
+        if slot in marked:
+            image[np.abs(away - radius - 3) < 1] = MARK
         _letter(image, unit.letter, row, column)
         top, left, width = int(row - radius) - BAR_GAP - BAR, int(column - radius), int(2 * radius)
         _bar(image, top, left, width, health[slot] / unit.health, HEALTH)
