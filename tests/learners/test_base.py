@@ -92,6 +92,28 @@ def test_lambda_returns_by_hand(values):
     assert returns[2, 1] == 0
 
 
+def test_independent_lambda_returns_as_a_loop_over_agents():
+    """Agents come and go in these episodes: what follows an agent's last step before it leaves is not its own."""
+    spec = batches.make_spec()
+    batch = batches.random_batch(spec)
+    batch.reward += batch.filled_mask  # what is wrongly carried over should show
+    one_step, returns = (
+        targets_of(batches.make_learner("none", spec, gamma=GAMMA, td_lambda=x), batch) for x in (0.0, 0.25)
+    )
+    leaves = batch.agent_mask[:, :-1] & ~batch.agent_mask[:, 1:]
+    assert leaves[:, :-1][batch.filled_mask[:, 1:]].any()
+    for episode, length in enumerate(batch.filled_mask.sum(dim=1).tolist()):
+        for agent in range(spec.agents):
+            expected = one_step[episode, length - 1, agent]
+            for t in reversed(range(length - 1)):
+                later, expected = expected, one_step[episode, t, agent]
+                if batch.agent_mask[episode, t + 1, agent]:
+                    # G - (r + gamma V) = gamma lambda (G' - V)
+                    value = (expected - batch.reward[episode, t]) / GAMMA
+                    expected = expected + GAMMA * 0.25 * (later - value)
+                torch.testing.assert_close(returns[episode, t, agent], expected)
+
+
 def test_lambda_returns_of_one_agent_end_where_it_leaves():
     # agent 1 leaves after the first step: nothing of the second step's reward is due to it
     reward, discount = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [0.0]])
