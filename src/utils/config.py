@@ -135,7 +135,10 @@ def _assign(
         sources["env_args"] = source
         return
     if key not in defaults:
-        raise UserError(f"unknown key {key}={value!r} ({source}); the nearest known key is {nearest(key, defaults)!r}")
+        # a setting of the environment is easily given without its prefix
+        known = {**{name: f"env_args.{name}" for name in values["env_args"]}, **{name: name for name in defaults}}
+        meant = known[nearest(key, known)]
+        raise UserError(f"unknown key {key}={value!r} ({source}); the nearest known key is {meant!r}")
     try:
         if key == "test_teams":
             value = convert_teams(value)

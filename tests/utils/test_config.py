@@ -133,6 +133,7 @@ def test_impossible_teams(value):
     [
         ("gama=0.9", ["gama", "0.9", "'gamma'", "command line"]),
         ("env_args.train_tem=3", ["env_args.train_tem", "3", "'env_args.train_team'", "starcraft"]),
+        ("train_tem=3", ["train_tem", "3", "'env_args.train_team'"]),
         ("lr.x=3", ["lr.x", "3", "'lr'"]),
         ("gamma=1.5", ["gamma", "1.5", "from 0 to 1"]),
         ("gamma=high", ["gamma", "high", "number"]),
