@@ -133,7 +133,6 @@ def test_impossible_teams(value):
     [
         ("gama=0.9", ["gama", "0.9", "'gamma'", "command line"]),
         ("env_args.train_tem=3", ["env_args.train_tem", "3", "'env_args.train_team'", "starcraft"]),
-        ("train_tem=3", ["train_tem", "3", "'env_args.train_team'"]),
         ("lr.x=3", ["lr.x", "3", "'lr'"]),
         ("gamma=1.5", ["gamma", "1.5", "from 0 to 1"]),
         ("gamma=high", ["gamma", "high", "number"]),
@@ -179,6 +178,11 @@ def test_what_the_user_can_put_right_is_named(word, parts):
     message = error_of(word)
     for part in parts:
         assert part in message
+
+
+def test_a_setting_of_the_environment_without_its_prefix():
+    with pytest.raises(UserError, match=r"unknown key train_tem=3 .*'env_args\.train_team'"):
+        load_config(["--env-config=sc2_sz", "train_tem=3"])
 
 
 def test_an_option_twice_is_an_error():
