@@ -33,8 +33,8 @@ def test_features():
     # from the centre of the map, in units of its half width
     assert feature(env, seen, "position", 0) == [-0.5, 0]
     assert feature(env, seen, "position", 4) == [0.5, 0.5]
-    # from the centre of mass of the living: ((8 + 12 + 24) / 3, 20)
-    assert feature(env, seen, "relative", 1) == pytest.approx([(12 - 44 / 3) / 16, 0], abs=1e-6)
+    # from the centre of mass of the living, ((8 + 12 + 24) / 3, 20), in units of 4
+    assert feature(env, seen, "relative", 1) == pytest.approx([(12 - 44 / 3) / 4, 0], abs=1e-6)
     # what each may do, but no-op and stop; nothing for enemies
     assert feature(env, seen, "legal", 0) == seen.avail_mask[0, 0, 2:].float().tolist()
     assert feature(env, seen, "legal", 4) == [0] * 8
