@@ -129,7 +129,7 @@ def test_the_dead_stay_present_and_see_only_themselves():
     assert seen.info["allies_alive"].item() == 1
     # the dead do not count for the centre of mass, and nobody targets them
     living = env._units.position[0, env._units.alive[:, 0], 0]
-    assert feature(env, seen, "relative", 1)[0] == pytest.approx((10 - living.mean().item()) / 16, abs=1e-5)
+    assert feature(env, seen, "relative", 1)[0] == pytest.approx((10 - living.mean().item()) / 4, abs=1e-5)
 
 
 def test_a_dead_enemy_is_no_target():
@@ -179,6 +179,8 @@ def test_features_stay_in_range():
             seen = env.step(act(seen, env.generator))
             assert seen.entities.isfinite().all()
             for name, part in env.spec.feature_slices.items():
-                low = -1.7 if name in ("position", "relative") else 0
+                # the map is 32 wide: 16 on either side of its centre, at most 27 between a unit and the centre of mass
+                far = {"position": 1.0, "relative": 27 / 4}.get(name)
+                low, high = (0, 1) if far is None else (-far, far)
                 assert low <= seen.entities[..., part].min()
-                assert seen.entities[..., part].max() <= (1.7 if name == "relative" else 1)
+                assert seen.entities[..., part].max() <= high
