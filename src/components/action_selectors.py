@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from components.schedules import Schedule
-from utils.masking import masked_argmax
+from utils.masking import masked_argmax, masked_softmax
 
 
 class ActionSelector(Protocol):
@@ -59,5 +59,34 @@ class EpsilonGreedy:
         return torch.where(dice < epsilon, anything, masked_argmax(values, avail_mask))
 
 
+class SoftPolicies:
+    """A draw from each agent's policy, whose logits the values are; without exploration its most probable action.
+
+    With probability epsilon a uniformly random legal action instead; an on-policy learner needs epsilon 0.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        """`schedule`: t_env -> epsilon while exploring."""
+        self.schedule = schedule
+
+    def select(
+        self, values: Tensor, avail_mask: Tensor, *, t_env: int, explore: bool, generator: torch.Generator
+    ) -> Tensor:
+        """As `EpsilonGreedy.select`, with three draws per agent slot in every call."""
+        epsilon = self.schedule(t_env) if explore else 0.0
+        dice, draw = torch.rand(2, *values.shape[:-1], generator=generator, device=values.device)
+        anything = random_legal(avail_mask, generator)
+        if not explore:
+            return masked_argmax(values, avail_mask)
+        reached = masked_softmax(values.float(), avail_mask).cumsum(dim=-1)
+        # scaled, because rounding may leave the sum below 1; the first action that reaches the draw is legal, since an
+        # illegal one adds nothing
+        own = (reached > (draw * reached[..., -1])[..., None]).long().argmax(dim=-1)
+        return torch.where(dice < epsilon, anything, own)
+
+
 #: the key `action_selector` -> class(schedule)
-REGISTRY: dict[str, type[EpsilonGreedy]] = {"epsilon_greedy": EpsilonGreedy}
+REGISTRY: dict[str, type[EpsilonGreedy | SoftPolicies]] = {
+    "epsilon_greedy": EpsilonGreedy,
+    "soft_policies": SoftPolicies,
+}

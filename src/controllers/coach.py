@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from components.action_selectors import EpsilonGreedy
+from components.action_selectors import ActionSelector
 from controllers.base import ControllerState
 from controllers.entity import Advice, Broadcast, EntityController, Prepared, Unroll, View
 from envs.base import EnvSpec, TimeStep
@@ -24,7 +24,7 @@ class CoachController(EntityController):
         self,
         agent: EntityAgent,
         coach: Coach,
-        selector: EpsilonGreedy,
+        selector: ActionSelector,
         view: View,
         spec: EnvSpec,
         *,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from components.action_selectors import EpsilonGreedy
+from components.action_selectors import ActionSelector
 from components.episodes import EpisodeBatch
 from controllers.base import Controller, ControllerState, Decision
 from envs.base import EnvSpec, TimeStep
@@ -115,7 +115,7 @@ class Unroll(NamedTuple):
 class EntityController(nn.Module, Controller):
     """One shared agent network; every agent decides from its own view and memory."""
 
-    def __init__(self, agent: EntityAgent, selector: EpsilonGreedy, view: View, spec: EnvSpec) -> None:
+    def __init__(self, agent: EntityAgent, selector: ActionSelector, view: View, spec: EnvSpec) -> None:
         super().__init__()
         self.agent, self.selector, self.view, self.spec = agent, selector, view, spec
 

@@ -1,10 +1,10 @@
-"""Epsilon-greedy choices: legal, in the right proportion, and on a random stream that nothing shifts."""
+"""Choices, epsilon-greedy or drawn from a policy: legal, in the right proportion, and on a random stream that nothing shifts."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from components.action_selectors import REGISTRY, EpsilonGreedy, random_legal
+from components.action_selectors import REGISTRY, EpsilonGreedy, SoftPolicies, random_legal
 from components.schedules import LinearDecay
 from utils.seeding import make_generator
 
@@ -94,3 +94,30 @@ def test_random_legal_takes_any_leading_shape() -> None:
 
 def test_registry() -> None:
     assert isinstance(REGISTRY["epsilon_greedy"](LinearDecay(1.0, 0.1, 10)), EpsilonGreedy)
+
+
+# --- drawn from a policy ------------------------------------------------------------------------------------------------
+
+#: probabilities 1/2, 1/4, 1/4 over the legal actions; the illegal one is the largest by far
+LOGITS = torch.tensor([[[0.6931472, 50.0, 0.0, 0.0], [-3.0, 9.0, 9.0, 9.0]]])
+
+
+def draw(epsilon: float = 0.0, b: int = 20000, *, explore: bool = True) -> Tensor:
+    selector = SoftPolicies(lambda t: epsilon)
+    logits, legal = LOGITS.expand(b, -1, -1), LEGAL.expand(b, -1, -1)
+    return selector.select(logits, legal, t_env=0, explore=explore, generator=make_generator(0))
+
+
+def test_actions_are_drawn_from_the_policy() -> None:
+    actions = draw()
+    assert shares(actions[:, 0], 4) == pytest.approx([0.5, 0.0, 0.25, 0.25], abs=0.015)
+    assert not (actions[:, 0] == 1).any()
+    assert (actions[:, 1] == 0).all()
+
+
+def test_with_probability_epsilon_any_legal_action() -> None:
+    assert shares(draw(0.75)[:, 0], 4) == pytest.approx([0.375, 0.0, 0.3125, 0.3125], abs=0.015)
+
+
+def test_without_exploration_the_most_probable_action() -> None:
+    assert (draw(1.0, 100, explore=False) == torch.tensor([0, 0])).all()
