@@ -12,6 +12,9 @@ from utils.masking import masked_argmax, masked_softmax
 class ActionSelector(Protocol):
     """Chooses one legal action per agent."""
 
+    #: t_env -> epsilon while exploring
+    schedule: Schedule
+
     def select(
         self, values: Tensor, avail_mask: Tensor, *, t_env: int, explore: bool, generator: torch.Generator
     ) -> Tensor:

@@ -1,4 +1,4 @@
-"""Choices, epsilon-greedy or drawn from a policy: legal, in the right proportion, and on a random stream that nothing shifts."""
+"""Choices, epsilon-greedy or drawn from a policy: legal, in proportion, on a random stream that nothing shifts."""
 
 import pytest
 import torch
@@ -96,7 +96,7 @@ def test_registry() -> None:
     assert isinstance(REGISTRY["epsilon_greedy"](LinearDecay(1.0, 0.1, 10)), EpsilonGreedy)
 
 
-# --- drawn from a policy ------------------------------------------------------------------------------------------------
+# --- drawn from a policy --------------------------------------------------------------------------------------------
 
 #: probabilities 1/2, 1/4, 1/4 over the legal actions; the illegal one is the largest by far
 LOGITS = torch.tensor([[[0.6931472, 50.0, 0.0, 0.0], [-3.0, 9.0, 9.0, 9.0]]])

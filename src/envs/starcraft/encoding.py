@@ -22,8 +22,8 @@ MOVE_AMOUNT = 2.0
 #: Ranges for what is legal and what is seen: between centres, the same for all units.
 SHOOT_RANGE = 6.0
 SIGHT_RANGE = 9.0
-#: What positions relative to the centre of mass are counted in. Two moves: a battle spreads over a few of these, and who
-#: is nearer must show in the features. In half map widths, a difference of one step of a Zealot is hardly there.
+#: What positions relative to the centre of mass are counted in: two moves. A battle spreads over a few of these, and
+#: who is nearer has to show in the features.
 RELATIVE_UNIT = 4.0
 REWARD_KILL = 10.0
 REWARD_WIN = 200.0
