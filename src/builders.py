@@ -1,5 +1,6 @@
 """From the checked configuration to the parts of an experiment: only training and evaluating read settings too."""
 
+import math
 from dataclasses import fields
 
 import torch
@@ -12,11 +13,13 @@ from components.replay import ReplayBuffer
 from controllers.base import Controller
 from controllers.coach import CoachController
 from controllers.entity import EntityController, View
+from controllers.mipi import MipiController
 from controllers.scripted import ScriptedController
 from envs.base import EntityEnv, EnvSpec
 from learners.base import BellmanLearner
 from modules import mixers
 from modules.agents.entity_agent import AgentSizes, EntityAgent
+from modules.agents.mipi_agent import MipiAgent
 from modules.coach import Coach, CoachSizes
 from modules.mixers.base import Mixer, MixerSizes
 from utils.config import Config
@@ -93,16 +96,14 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
         return ScriptedController(envs.REGISTRY[config.env].SCRIPTED[config.policy](spec))
     torch.manual_seed(derive_seed(config.seed, "networks"))
     coached = config.controller == "coach"
-    agent = EntityAgent(
-        AgentSizes(
-            inputs=spec.features + spec.actions,
-            private=spec.private,
-            actions=spec.actions,
-            embed=config.attn_embed_dim,
-            heads=config.attn_heads,
-            hidden=config.rnn_hidden_dim,
-            strategy=config.strategy_dim if coached else 0,
-        )
+    sizes = AgentSizes(
+        inputs=spec.features + spec.actions,
+        private=spec.private,
+        actions=spec.actions,
+        embed=config.attn_embed_dim,
+        heads=config.attn_heads,
+        hidden=config.rnn_hidden_dim,
+        strategy=config.strategy_dim if coached else 0,
     )
     decay = schedules.REGISTRY[config.epsilon_decay]
     schedule = decay(config.epsilon_start, config.epsilon_finish, config.epsilon_anneal_time or config.t_max)
@@ -110,13 +111,17 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
     view = View(config.view, config.view_interval)
     controller: EntityController
     if coached:
+        agent = EntityAgent(sizes)
         inputs = spec.features + spec.actions + spec.private
         coach = Coach(CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, config.strategy_dim))
         controller = CoachController(
             agent, coach, selector, view, spec, interval=config.broadcast_interval, beta=config.beta
         )
+    elif config.controller == "mipi":
+        alone = config.alpha == math.inf
+        controller = MipiController(MipiAgent(sizes), selector, view, spec, alone=alone)
     else:
-        controller = EntityController(agent, selector, view, spec)
+        controller = EntityController(EntityAgent(sizes), selector, view, spec)
     return controller.to(build_device(config))
 
 

@@ -33,6 +33,15 @@ def random_legal(avail_mask: Tensor, generator: torch.Generator) -> Tensor:
     return (avail_mask.cumsum(dim=-1) > nth[..., None]).long().argmax(dim=-1)
 
 
+def draw_from(probabilities: Tensor, draw: Tensor) -> Tensor:
+    """The actions that uniform numbers `draw (...)` from 0 to 1 pick from `probabilities (..., U)`: int64 `(...)`. One
+    without probability is never picked.
+    """
+    reached = probabilities.cumsum(dim=-1)
+    # scaled, because rounding may leave the sum below 1; the first action that passes the draw adds something itself
+    return (reached > (draw * reached[..., -1])[..., None]).long().argmax(dim=-1)
+
+
 class EpsilonGreedy:
     """The best legal action, or with probability epsilon, drawn for each agent alone, a uniformly random legal one."""
 
@@ -81,10 +90,7 @@ class SoftPolicies:
         anything = random_legal(avail_mask, generator)
         if not explore:
             return masked_argmax(values, avail_mask)
-        reached = masked_softmax(values.float(), avail_mask).cumsum(dim=-1)
-        # scaled, because rounding may leave the sum below 1; the first action that reaches the draw is legal, since an
-        # illegal one adds nothing
-        own = (reached > (draw * reached[..., -1])[..., None]).long().argmax(dim=-1)
+        own = draw_from(masked_softmax(values.float(), avail_mask), draw)
         return torch.where(dice < epsilon, anything, own)
 
 

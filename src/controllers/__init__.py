@@ -3,10 +3,12 @@
 from controllers.base import Controller
 from controllers.coach import CoachController
 from controllers.entity import EntityController
+from controllers.mipi import MipiController
 from controllers.scripted import ScriptedController
 
 REGISTRY: dict[str, type[Controller]] = {
     "entity": EntityController,
     "coach": CoachController,
+    "mipi": MipiController,
     "scripted": ScriptedController,
 }

@@ -110,6 +110,8 @@ class Unroll(NamedTuple):
     #: K tensors (M, A, U): the controller's own view first, then one per extra mask
     q: tuple[Tensor, ...]
     broadcast: Broadcast | None = None
+    #: (K, M, A, H) the recurrent states that the values were computed from, where a learner asks more of them
+    states: Tensor | None = None
 
 
 class EntityController(nn.Module, Controller):
@@ -145,15 +147,22 @@ class EntityController(nn.Module, Controller):
         generator: torch.Generator,
     ) -> Decision:
         inputs = entity_inputs(timestep.entities, last_actions, self.spec.actions)
-        view = self.view.apply(timestep.obs_mask, timestep.entity_mask, state["step"])
-        seen = self.agent.perceive(inputs, timestep.private, (view,))
+        seen = self.agent.perceive(inputs, timestep.private, (self._sight(timestep, state["step"]),))
         agent_mask = timestep.agent_mask
         hidden = self.agent.remember(seen[0], state["hidden"], agent_mask & ~state["present"])
         next_state = {"hidden": hidden, "present": agent_mask, "step": state["step"] + 1}
         strategy, said = self._advise(timestep, last_actions, state, explore, generator)
-        values = self.agent.values(hidden, agent_mask, strategy)
+        values = self._preferences(hidden, agent_mask, strategy)
         actions = self.selector.select(values, timestep.avail_mask, t_env=t_env, explore=explore, generator=generator)
         return Decision(actions, {**next_state, **said.state}, said.sent)
+
+    def _sight(self, timestep: TimeStep, step: Tensor) -> Tensor:
+        """Hook: what the agents look at when they act, (B, A, E)."""
+        return self.view.apply(timestep.obs_mask, timestep.entity_mask, step)
+
+    def _preferences(self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None) -> Tensor:
+        """Hook: what the selector chooses by, (B, A, U): here the values."""
+        return self.agent.values(hidden, agent_mask, strategy)
 
     def _advise(
         self,

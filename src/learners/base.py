@@ -1,7 +1,8 @@
 """The one Bellman learner: replayed episodes -> individual values -> mixer -> TD loss -> optimiser -> targets.
 
 An algorithm is the hooks that it overrides: `groups` (further views of the same entities), `objective` (what is
-minimised), `td_loss` and `targets`, and what it says of itself: `Config`, `CONTROLLERS`, `NEEDS_MIXER`.
+minimised), `td_loss`, `targets`, `next_value` and `improve` (further steps after that of the values), and what it says
+of itself: `Config`, `CONTROLLERS`, `NEEDS_MIXER`.
 """
 
 import copy
@@ -48,8 +49,8 @@ class BellmanLearner:
 
     #: frozen dataclass of the learner's settings; its fields are keys of config/default.yaml
     Config: ClassVar[type[BellmanConfig]] = BellmanConfig
-    #: names of the controllers that it goes with; empty: every one that learns
-    CONTROLLERS: ClassVar[tuple[str, ...]] = ()
+    #: names of the controllers that it goes with
+    CONTROLLERS: ClassVar[tuple[str, ...]] = ("entity", "coach")
     #: whether mixer=none is refused
     NEEDS_MIXER: ClassVar[bool] = False
 
@@ -98,24 +99,43 @@ class BellmanLearner:
         """
         device_type = self.controller.device.type
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.config.amp):
-            loss, metrics = self.loss(batch)
+            data, online, groups = self.passes(batch)
+            loss, metrics = self._judge(data, online, groups)
+        grad_norm = self.descend(loss)
+        metrics = {"loss": loss.detach(), "grad_norm": grad_norm, **metrics, **self.improve(data, online)}
+        self.updates += 1
+        self._update_targets(episodes if self.config.target_update_unit == "episodes" else self.updates)
+        return metrics
+
+    def descend(self, loss: Tensor) -> Tensor:
+        """One step of the optimiser down `loss`, for the parameters that it depends on; returns the gradient's norm
+        before it was clipped.
+        """
         self.optimiser.zero_grad()
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_norm_clip)
         self.optimiser.step()
-        self.updates += 1
-        self._update_targets(episodes if self.config.target_update_unit == "episodes" else self.updates)
-        return {"loss": loss.detach(), "grad_norm": grad_norm.detach(), **metrics}
+        return grad_norm.detach()
 
     def loss(self, batch: EpisodeBatch) -> tuple[Tensor, Metrics]:
-        """The scalar that an update minimises, with gradients, and figures to log."""
+        """The scalar that the values' step of an update minimises, with gradients, and figures to log."""
+        return self._judge(*self.passes(batch))
+
+    def passes(self, batch: EpisodeBatch) -> tuple[Prepared, Unroll, tuple[Tensor, ...]]:
+        """The online network's passes over `batch`: its data, what was computed, and the `groups` of further views."""
         data = self.controller.prepare(batch)
         groups = self.groups(data)
         extra_masks = tuple(data.view_mask & group for group in groups)
-        online = self.controller.unroll(data, extra_masks, self.generator)
+        return data, self.controller.unroll(data, extra_masks, self.generator), groups
+
+    def _judge(self, data: Prepared, online: Unroll, groups: tuple[Tensor, ...]) -> tuple[Tensor, Metrics]:
         with torch.no_grad():
             targets = self.targets(data, online)
         return self.objective(data, online, targets, groups)
+
+    def improve(self, data: Prepared, online: Unroll) -> Metrics:
+        """Hook: steps that follow the one down `loss`, made of the same passes; figures to log."""
+        return {}
 
     def groups(self, data: Prepared) -> tuple[Tensor, ...]:
         """Hook: masks (M, A, E) of further views to unroll the agents under."""
@@ -126,29 +146,36 @@ class BellmanLearner:
         `r + gamma * (not terminated) * Q'_tot(next)`, or lambda-returns of it.
         """
         batch = data.batch
-        target = self.target_controller.unroll(data, generator=self.generator)
-        avail_mask = data.pack(batch.avail_mask)[data.follows]
-        values = target.q[0][data.follows]
-        if self.config.double_q:
-            best = masked_argmax(online.q[0][data.follows], avail_mask)
-            next_q = values.gather(-1, best.unsqueeze(-1)).squeeze(-1)
-        else:
-            next_q = masked_max(values, avail_mask)
-        present = data.agent_mask[data.follows]
-        next_q = next_q.masked_fill(~present, 0.0)
+        next_value = self.next_value(data, online, self.target_controller.unroll(data, generator=self.generator))
         filled = batch.filled_mask
         goes_on = torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1)[filled]
         reward = batch.reward[filled]
         discount = self.config.gamma * (~batch.terminated[filled]).to(reward.dtype)
-        if self.target_mixer is None:
-            next_value, goes_on = next_q.float(), goes_on.unsqueeze(-1) & present
+        if next_value.dim() > 1:
+            goes_on = goes_on.unsqueeze(-1) & data.agent_mask[data.follows]
             reward, discount = reward.unsqueeze(-1), discount.unsqueeze(-1)
-        else:
-            mixed: Mixed = self.target_mixer(next_q, self.mixer_inputs(data, target, data.follows))
-            next_value = mixed.q_tot.float()
         if self.config.td_lambda == 0:
             return reward + discount * next_value
         return lambda_returns(reward, discount, next_value, goes_on, filled, self.config.td_lambda)
+
+    def next_value(self, data: Prepared, online: Unroll, target: Unroll) -> Tensor:
+        """Hook: what the observation after each played step is worth, (S,), or (S, A) without a mixer; here by the
+        target network, with the best legal actions of the online one (`double_q`) or its own.
+        """
+        avail_mask = data.pack(data.batch.avail_mask)[data.follows]
+        values = target.q[0][data.follows]
+        if not self.config.double_q:
+            return self.mix_next(data, target, masked_max(values, avail_mask))
+        best = masked_argmax(online.q[0][data.follows], avail_mask)
+        return self.mix_next(data, target, values.gather(-1, best.unsqueeze(-1)).squeeze(-1))
+
+    def mix_next(self, data: Prepared, target: Unroll, next_q: Tensor) -> Tensor:
+        """The target network's team values (S,) of `next_q (S, A)`; without a mixer (S, A), 0 for absent agents."""
+        next_q = next_q.masked_fill(~data.agent_mask[data.follows], 0.0)
+        if self.target_mixer is None:
+            return next_q.float()
+        mixed: Mixed = self.target_mixer(next_q, self.mixer_inputs(data, target, data.follows))
+        return mixed.q_tot.float()
 
     def objective(
         self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]

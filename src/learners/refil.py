@@ -56,8 +56,8 @@ class RefilLearner(BellmanLearner):
     def objective(
         self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]
     ) -> tuple[Tensor, Metrics]:
-        chosen, within, between = (self.chosen(data, q) for q in online.q)
-        same, other = (group[data.acts] for group in groups)
+        chosen, within, between = (self.chosen(data, q) for q in online.q[:3])
+        same, other = (group[data.acts] for group in groups[:2])
         full = full_view(data.entity_mask[data.acts], data.batch.agents)
         imagined = Imagined(torch.cat([within, between], dim=-1), (full & same, full & other))
         mixed = self.mix(data, online, chosen, imagined)

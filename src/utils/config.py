@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from utils.command_line import CONFIG_DIR, CommandLine, config_names, parse_command_line, parse_value
-from utils.config_checks import check_values, convert, convert_teams, registry
+from utils.config_checks import INFINITE, check_values, convert, convert_teams, registry
 from utils.errors import UserError
 from utils.suggest import nearest
 from utils.version import ROOT
@@ -145,7 +145,7 @@ def _assign(
         elif key == "imagine_split" and not isinstance(value, str):
             value = convert(value, float)
         else:
-            value = convert(value, type(defaults[key]))
+            value = convert(value, type(defaults[key]), infinite=key in INFINITE)
     except ValueError as error:
         raise UserError(f"{key}={value!r} ({source}): must be {error}") from None
     if key == "env_args":

@@ -96,6 +96,9 @@ CHECKS: Mapping[str, Check] = {
     "beta": at_least(0),
     "lambda_variational": at_least(0),
     "lambda_entropy": at_least(0),
+    "alpha": at_least(0),
+    "regulariser": one_of("mutual_information", "entropy"),
+    "ba_iterations": at_least(1),
     "test_interval": at_least(1),
     "test_nepisode": at_least(1),
     "test_batch_size": at_least(1),
@@ -104,6 +107,9 @@ CHECKS: Mapping[str, Check] = {
     "save_model_interval": at_least(1),
     "load_step": at_least(0),
 }
+
+#: Keys whose number may be infinite.
+INFINITE = frozenset({"alpha"})
 
 
 def check_values(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
@@ -128,16 +134,21 @@ def check_values(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
             f"batch_size={values['batch_size']} is more than buffer_size={values['buffer_size']}: "
             "nothing would be learned"
         )
+    if values["alpha"] == math.inf and values["regulariser"] != "mutual_information":
+        raise UserError(
+            f"alpha=inf is a policy that sees only its own agent, the end of regulariser=mutual_information; with "
+            f"regulariser={values['regulariser']} give a number"
+        )
     for end in ("epsilon_start", "epsilon_finish"):
         if values["epsilon_decay"] == "exponential" and values[end] == 0:
             raise UserError(f"{end}=0: no exponential epsilon_decay starts or ends there; use a small number")
 
 
-def convert(value: Any, kind: type) -> Any:
+def convert(value: Any, kind: type, infinite: bool = False) -> Any:
     """Return `value` as `kind`, where nothing is lost by it.
 
     Whole numbers may be written as floats (1e6), floats as whole numbers or as text that YAML 1.1 does not take for a
-    number (1e-4); bool is never a number.
+    number (1e-4); bool is never a number. With `infinite` a float may be inf.
 
     Raises:
         ValueError: with a message that says what was expected.
@@ -153,12 +164,14 @@ def convert(value: Any, kind: type) -> Any:
                 number = float(value)
             except ValueError:
                 number = None
+        if infinite and number == math.inf:
+            return math.inf
         if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
             if kind is float:
                 return float(number)
             if number == int(number):
                 return int(number)
-        raise ValueError("a whole number" if kind is int else "a finite number")
+        raise ValueError("a whole number" if kind is int else "a number or inf" if infinite else "a finite number")
     if kind is str and not isinstance(value, str):
         if isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)

@@ -4,6 +4,8 @@ Every mask is bool, True = present / visible / legal / counts. Nothing here divi
 which nothing counts gives zeros by construction, never NaN.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -29,10 +31,22 @@ def masked_max(values: Tensor, mask: Tensor) -> Tensor:
 
 def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """Soft-max over the True entries of the last axis; exactly 0 elsewhere, all zeros where no entry is True."""
-    filled = fill_illegal(logits, mask)
-    # over a short last axis torch's CPU kernel is several times slower than over the first one
-    columns = filled.reshape(-1, filled.shape[-1]).t().contiguous()
-    return torch.softmax(columns, dim=0).t().reshape(filled.shape) * mask
+    return _over_last_axis(torch.softmax, fill_illegal(logits, mask)) * mask
+
+
+def masked_log_softmax(logits: Tensor, mask: Tensor) -> Tensor:
+    """Logarithm of the soft-max over the True entries of the last axis. Elsewhere, where it would be minus infinity, it
+    is 0: what has no probability drops out of sums of logarithms and out of ratios.
+    """
+    return _over_last_axis(torch.log_softmax, fill_illegal(logits, mask)).masked_fill(~mask, 0.0)
+
+
+def _over_last_axis(function: Callable[..., Tensor], values: Tensor) -> Tensor:
+    """`function` along the last axis, computed along the first: over a short last axis torch's CPU kernels are several
+    times slower.
+    """
+    columns = values.reshape(-1, values.shape[-1]).t().contiguous()
+    return function(columns, dim=0).t().reshape(values.shape)
 
 
 def masked_mean(values: Tensor, mask: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:

@@ -1,0 +1,45 @@
+"""MIPI: agents that act by a policy and keep utilities for learning (Wang et al., 2023, section 4.4)."""
+
+import torch
+from torch import Tensor
+
+from components.action_selectors import ActionSelector
+from controllers.entity import EntityController, Prepared, Unroll, View
+from envs.base import EnvSpec, TimeStep
+from modules.agents.mipi_agent import MipiAgent
+
+
+def only_itself(obs_mask: Tensor) -> Tensor:
+    """`obs_mask (..., A, E)` without all that is not the agent itself."""
+    agents, entities = obs_mask.shape[-2:]
+    return obs_mask & torch.eye(agents, entities, dtype=torch.bool, device=obs_mask.device)
+
+
+class MipiController(EntityController):
+    """Actions come from the policy; the utilities are for the learner alone.
+
+    With `alone` the policy's view is the agent itself, always: MIPI's ablation "alpha = infinity".
+    """
+
+    agent: MipiAgent
+
+    def __init__(
+        self, agent: MipiAgent, selector: ActionSelector, view: View, spec: EnvSpec, *, alone: bool = False
+    ) -> None:
+        super().__init__(agent, selector, view, spec)
+        self.alone = alone
+
+    def _sight(self, timestep: TimeStep, step: Tensor) -> Tensor:
+        view = super()._sight(timestep, step)
+        return only_itself(view) if self.alone else view
+
+    def _preferences(self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None) -> Tensor:
+        logits: Tensor = self.agent.policy(hidden)
+        return logits
+
+    def unroll(
+        self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None
+    ) -> Unroll:
+        """As `EntityController.unroll`, with the recurrent states that the policies are computed from."""
+        states = self._memories(data, extra_masks)
+        return Unroll(tuple(self.agent.values(s, data.agent_mask) for s in states), states=torch.stack(states))

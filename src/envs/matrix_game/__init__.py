@@ -1,0 +1,1 @@
+"""The matrix game: two agents, two types, one step."""

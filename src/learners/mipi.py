@@ -1,0 +1,172 @@
+"""MIPI: policies that tell little of the team they are in (Wang et al., NeurIPS 2023).
+
+The critic learns as REFIL's does, from a target that charges for the mutual information between an agent's action and
+what it sees of its team. Then marginal and policy take steps in turn (Blahut-Arimoto).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from components.action_selectors import draw_from
+from controllers.entity import Prepared, Unroll
+from controllers.mipi import MipiController, only_itself
+from learners.base import BellmanLearner, Metrics
+from learners.refil import RefilConfig, RefilLearner
+from utils.masking import masked_log_softmax
+
+
+@dataclass(frozen=True)
+class MipiConfig(RefilConfig):
+    """Adds the regulariser (section 4.1) and how its policies are improved (section 4.3)."""
+
+    #: temperature; infinity is for a controller whose policies see their own agent alone
+    alpha: float = 0.05
+    #: mutual_information | entropy
+    regulariser: str = "mutual_information"
+    #: M: alternations of marginal and policy in an update
+    ba_iterations: int = 1
+    #: whether the critic has REFIL's imagined loss as well
+    imagine_critic: bool = True
+
+
+class Features(NamedTuple):
+    """What the policies' steps are made of, at the N played steps of agents that are present. Nothing here has a
+    gradient: only the last layers of policy and marginal learn from it.
+    """
+
+    #: (N, H) recurrent states: of what the policy sees, ...
+    whole: Tensor
+    #: ... of what it sees of the agent's own group in an imagined split, ...
+    imagined: Tensor
+    #: ... of the agent itself
+    own: Tensor
+    #: (N, U) utilities
+    utility: Tensor
+    #: (N, U) legal actions
+    avail_mask: Tensor
+
+
+class MipiLearner(RefilLearner):
+    """Agents have a utility, a policy pi(u|s) and a marginal pi(u|s+) of what they know of themselves.
+
+    Illegal actions have probability 0 in both policies and drop out of every ratio; absent agents and padded steps are
+    in no loss.
+    """
+
+    Config = MipiConfig
+    config: MipiConfig
+    controller: MipiController
+    CONTROLLERS = ("mipi",)
+
+    @property
+    def strength(self) -> float:
+        """Alpha as a factor: policies that see only themselves have nothing to pay for."""
+        return 0.0 if math.isinf(self.config.alpha) else self.config.alpha
+
+    # --- the critic -----------------------------------------------------------------------------------------------
+
+    def groups(self, data: Prepared) -> tuple[Tensor, ...]:
+        """The agent's own group of an imagined split; the other one, where the critic imagines; the agent itself."""
+        same, other = super().groups(data)
+        itself = only_itself(torch.ones_like(same))
+        return (same, other, itself) if self.config.imagine_critic else (same, itself)
+
+    def next_value(self, data: Prepared, online: Unroll, target: Unroll) -> Tensor:
+        """`Q'_tot(s', u') - alpha * sum_i log(pi_i(u_i'|s') / pi_i(u_i'|s_i'+))`, u' drawn from the policies (equation
+        16); the sum is over present agents.
+        """
+        assert online.states is not None
+        follows = data.follows
+        avail_mask = data.pack(data.batch.avail_mask)[follows]
+        log_policy = self._log_policy(online.states[self._policy_view][follows], avail_mask)
+        log_prior = self._log_prior(online.states[-1][follows], avail_mask)
+        actions = self.draw(log_policy.exp() * avail_mask).unsqueeze(-1)
+        value = self.mix_next(data, target, target.q[0][follows].gather(-1, actions).squeeze(-1))
+        ratio = (log_policy - log_prior).gather(-1, actions).squeeze(-1)
+        return value - self.strength * ratio.masked_fill(~data.agent_mask[follows], 0.0).sum(dim=-1)
+
+    def draw(self, policy: Tensor) -> Tensor:
+        """One action each from `policy (M, A, U)`: (M, A)."""
+        draws = torch.rand(policy.shape[:-1], generator=self.generator, device=policy.device)
+        return draw_from(policy, draws)
+
+    def objective(
+        self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Metrics]:
+        if self.config.imagine_critic:
+            return super().objective(data, online, targets, groups)
+        return BellmanLearner.objective(self, data, online, targets, groups)
+
+    # --- the policies ---------------------------------------------------------------------------------------------
+
+    def improve(self, data: Prepared, online: Unroll) -> Metrics:
+        """`ba_iterations` times a step of the marginal and one of the policy."""
+        features = self.features(data, online)
+        for _ in range(self.config.ba_iterations):
+            marginal_loss = self.marginal_loss(features)
+            self.descend(marginal_loss)
+            policy_loss = self.policy_loss(features)
+            self.descend(policy_loss)
+        return {
+            "marginal_loss": marginal_loss.detach(),
+            "policy_loss": policy_loss.detach(),
+            **self.policy_figures(features),
+        }
+
+    def features(self, data: Prepared, online: Unroll) -> Features:
+        """Cut what the policies learn from out of the passes of the critic."""
+        assert online.states is not None
+        played = data.agent_mask & data.acts.unsqueeze(-1)
+        states = online.states.detach()[:, played].float()
+        imagined = states[-1] if self.controller.alone else states[1]
+        avail_mask = data.pack(data.batch.avail_mask)[played]
+        utility = online.q[0].detach()[played].float()
+        return Features(states[self._policy_view], imagined, states[-1], utility, avail_mask)
+
+    def marginal_loss(self, features: Features) -> Tensor:
+        """Cross-entropy of the marginal with the policies of imagined teams, the negative of equation 17."""
+        with torch.no_grad():
+            policy = self._log_policy(features.imagined, features.avail_mask).exp() * features.avail_mask
+        return -(policy * self._log_marginal(features.own, features.avail_mask)).sum() / max(len(policy), 1)
+
+    def policy_loss(self, features: Features) -> Tensor:
+        """`E_u[alpha * log(pi(u|s) / pi(u|s+)) - Q(s, u)]` with the expectation over all legal actions (equation 18)."""
+        with torch.no_grad():
+            log_prior = self._log_prior(features.own, features.avail_mask)
+        log_policy = self._log_policy(features.whole, features.avail_mask)
+        cost = self.strength * (log_policy - log_prior) - features.utility
+        return (log_policy.exp() * features.avail_mask * cost).sum() / max(len(cost), 1)
+
+    @torch.no_grad()
+    def policy_figures(self, features: Features) -> Metrics:
+        """Mutual information and entropy of the policies, in nats, means over present agents and played steps."""
+        log_policy = self._log_policy(features.whole, features.avail_mask)
+        log_marginal = self._log_marginal(features.own, features.avail_mask)
+        policy = log_policy.exp() * features.avail_mask
+        return {
+            "mutual_information": (policy * (log_policy - log_marginal)).sum() / max(len(policy), 1),
+            "policy_entropy": -(policy * log_policy).sum() / max(len(policy), 1),
+        }
+
+    @property
+    def _policy_view(self) -> int:
+        """Which of the passes the policy's states come from."""
+        return -1 if self.controller.alone else 0
+
+    def _log_policy(self, states: Tensor, avail_mask: Tensor) -> Tensor:
+        """`states (..., H)`, `avail_mask (..., U)` -> log pi(u|s) (..., U), 0 for illegal actions."""
+        return masked_log_softmax(self.controller.agent.policy(states).float(), avail_mask)
+
+    def _log_marginal(self, states: Tensor, avail_mask: Tensor) -> Tensor:
+        """As `_log_policy`, log pi(u|s+)."""
+        return masked_log_softmax(self.controller.agent.marginal(states).float(), avail_mask)
+
+    def _log_prior(self, states: Tensor, avail_mask: Tensor) -> Tensor:
+        """What the policy is compared with: the marginal; for the entropy nothing, whose logarithm is 0."""
+        if self.config.regulariser == "entropy":
+            return torch.zeros_like(avail_mask, dtype=torch.float32)
+        return self._log_marginal(states, avail_mask)
