@@ -1,19 +1,22 @@
 """Random episode batches and small learners for the tests of networks and learners; padding and reordering of both."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from components.action_selectors import EpsilonGreedy
+from components.action_selectors import EpsilonGreedy, SoftPolicies
 from components.episodes import EpisodeBatch
 from components.schedules import LinearDecay
 from controllers.coach import CoachController
 from controllers.entity import EntityController, View
+from controllers.mipi import MipiController
 from envs.base import EnvSpec
 from learners import REGISTRY as LEARNERS
 from learners.base import BellmanLearner
 from modules.agents.entity_agent import AgentSizes, EntityAgent
+from modules.agents.mipi_agent import MipiAgent
 from modules.coach import Coach, CoachSizes
 from modules.mixers import REGISTRY as MIXERS
 from modules.mixers.base import MixerSizes
@@ -131,21 +134,42 @@ def make_mixer(name: str, spec: EnvSpec, coached: bool = False):
     return mixer_class and mixer_class(MixerSizes(inputs, HEADS, EMBED, 8, EMBED if coached else 0))
 
 
-def make_controller(spec: EnvSpec, coached: bool = False, interval: int = 4, beta: float = 0.0, view: str = "local"):
-    agent = EntityAgent(
-        AgentSizes(
-            spec.features + spec.actions, spec.private, spec.actions, EMBED, HEADS, HIDDEN, STRATEGY if coached else 0
-        )
-    )
+def make_controller(
+    spec: EnvSpec,
+    kind: str = "entity",
+    interval: int = 4,
+    beta: float = 0.0,
+    view: str = "local",
+    alone: bool = False,
+):
+    """`kind`: a name in controllers.REGISTRY."""
+    strategy = STRATEGY if kind == "coach" else 0
+    sizes = AgentSizes(spec.features + spec.actions, spec.private, spec.actions, EMBED, HEADS, HIDDEN, strategy)
     selector = EpsilonGreedy(LinearDecay(0.0, 0.0, 0))
-    if not coached:
+    if kind == "mipi":
+        policies = SoftPolicies(LinearDecay(0.0, 0.0, 0))
+        return MipiController(MipiAgent(sizes), policies, View(view, interval), spec, alone=alone)
+    agent = EntityAgent(sizes)
+    if kind == "entity":
         return EntityController(agent, selector, View(view, interval), spec)
     coach = Coach(CoachSizes(spec.features + spec.actions + spec.private, EMBED, HEADS, STRATEGY))
     return CoachController(agent, coach, selector, View(view, interval), spec, interval=interval, beta=beta)
 
 
 #: every mixer under plain Q-learning and every other learner, as they are registered, and further combinations
-KINDS = (*MIXERS, *(name for name in LEARNERS if name != "q"), "refil_vdn", "refil_linear", "copa_no_var")
+KINDS = (
+    *MIXERS,
+    *(name for name in LEARNERS if name != "q"),
+    *("refil_vdn", "refil_linear", "copa_no_var", "mipi_linear", "mipi_entropy", "mipi_alone", "mipi_plain_critic"),
+)
+#: kinds of MIPI that differ by settings
+MIPI = {
+    "mipi": {"alpha": 0.5},
+    "mipi_linear": {"alpha": 0.5, "ba_iterations": 3},
+    "mipi_entropy": {"alpha": 0.5, "regulariser": "entropy"},
+    "mipi_alone": {"alpha": math.inf},
+    "mipi_plain_critic": {"alpha": 0.5, "imagine_lambda": 0.0},
+}
 
 
 def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> BellmanLearner:
@@ -155,14 +179,16 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> BellmanLe
         "refil_vdn": ("refil", "vdn"),
         "refil_linear": ("refil", "linear"),
         "copa_no_var": ("copa", "flex_qmix"),
+        **dict.fromkeys(MIPI, ("mipi", "linear")),
+        "mipi": ("mipi", "flex_qmix"),
     }
     alone = ("q", kind) if kind in MIXERS else (kind, "flex_qmix")
     name, mixer = combinations.get(kind, alone)
     learner_class = LEARNERS[name]
-    coached = "coach" in learner_class.CONTROLLERS
-    controller = make_controller(spec, coached)
+    config = {**MIPI.get(kind, {}), **config}
+    controller = make_controller(spec, learner_class.CONTROLLERS[0], alone=config.get("alpha") == math.inf)
     if name == "copa":
         strength = 0.0 if kind == "copa_no_var" else 0.1
         config = {"lambda_variational": strength, "lambda_entropy": strength, **config}
         config = {"coach_embed_dim": EMBED, "attn_heads": HEADS, **config}
-    return learner_class(controller, make_mixer(mixer, spec, coached), learner_class.Config(**config), seed)
+    return learner_class(controller, make_mixer(mixer, spec, name == "copa"), learner_class.Config(**config), seed)

@@ -1,5 +1,6 @@
 """Battles are learnt, and the same seed gives the same run."""
 
+import pytest
 import torch
 from conftest import tiny_overrides
 
@@ -60,6 +61,19 @@ def test_a_duel_is_learnt(tmp_path):
     early, late = returns[0], sum(returns[-3:]) / 3
     assert early < 4.5
     assert late > 5.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("algorithm", "payoffs"),
+    [("mipi", [5.0, 5.0, 5.0]), ("mipi_value", [5.2, 5.2, 0.2]), ("mipi_entropy", [5.2, 5.2, 0.2])],
+)
+def test_mutual_information_holds_on_an_unseen_team(tmp_path, algorithm, payoffs):
+    """The matrix game: what is best for type B in the two teams trained on goes wrong where both are B."""
+    words = [f"--config={algorithm}", "--env-config=matrix_game", "with", "device=cpu", "save_model=False", "seed=0"]
+    _, metrics = train(tmp_path / "run", *words)
+    last = {name: value for name, value, _ in metrics}
+    assert [last[f"test/{team}/return_mean"] for team in ("AB", "BA", "BB")] == pytest.approx(payoffs)
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path):

@@ -29,8 +29,6 @@ class MipiConfig(RefilConfig):
     regulariser: str = "mutual_information"
     #: M: alternations of marginal and policy in an update
     ba_iterations: int = 1
-    #: whether the critic has REFIL's imagined loss as well
-    imagine_critic: bool = True
 
 
 class Features(NamedTuple):
@@ -73,7 +71,7 @@ class MipiLearner(RefilLearner):
         """The agent's own group of an imagined split; the other one, where the critic imagines; the agent itself."""
         same, other = super().groups(data)
         itself = only_itself(torch.ones_like(same))
-        return (same, other, itself) if self.config.imagine_critic else (same, itself)
+        return (same, other, itself) if self.config.imagine_lambda > 0 else (same, itself)
 
     def next_value(self, data: Prepared, online: Unroll, target: Unroll) -> Tensor:
         """`Q'_tot(s', u') - alpha * sum_i log(pi_i(u_i'|s') / pi_i(u_i'|s_i'+))`, u' drawn from the policies (equation
@@ -97,7 +95,7 @@ class MipiLearner(RefilLearner):
     def objective(
         self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]
     ) -> tuple[Tensor, Metrics]:
-        if self.config.imagine_critic:
+        if self.config.imagine_lambda > 0:
             return super().objective(data, online, targets, groups)
         return BellmanLearner.objective(self, data, online, targets, groups)
 
@@ -134,7 +132,7 @@ class MipiLearner(RefilLearner):
         return -(policy * self._log_marginal(features.own, features.avail_mask)).sum() / max(len(policy), 1)
 
     def policy_loss(self, features: Features) -> Tensor:
-        """`E_u[alpha * log(pi(u|s) / pi(u|s+)) - Q(s, u)]` with the expectation over all legal actions (equation 18)."""
+        """`E_u[alpha * log(pi(u|s) / pi(u|s+)) - Q(s, u)]` exactly, over all legal actions (equation 18)."""
         with torch.no_grad():
             log_prior = self._log_prior(features.own, features.avail_mask)
         log_policy = self._log_policy(features.whole, features.avail_mask)

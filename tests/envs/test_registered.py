@@ -10,7 +10,8 @@ from utils.config import load_config
 
 @pytest.mark.parametrize("name", config_names("envs"))
 def test_contract(name):
-    config = load_config([f"--env-config={name}", "with", "env_args.episode_limit=30"])
+    limited = hasattr(load_config([f"--env-config={name}"]).env_args, "episode_limit")
+    config = load_config([f"--env-config={name}", *["env_args.episode_limit=30"] * limited])
     with REGISTRY[config.env](config.env_args, num_envs=3, seed=5, device="cpu") as env:
         check_env(env, steps=40, teams=config.test_teams)
 

@@ -4,6 +4,7 @@ import batches
 import pytest
 import torch
 
+from learners.mipi import MipiLearner
 from modules.coach import Gaussian
 
 
@@ -13,12 +14,18 @@ def _still_coach(monkeypatch):
     monkeypatch.setattr(Gaussian, "sample", lambda self, generator: self.mean + 0.1 * torch.exp(self.log_variance))
 
 
+@pytest.fixture(autouse=True)
+def _still_policies(monkeypatch):
+    """The same for actions that are drawn: the least probable of the legal ones, so that ratios are large."""
+    monkeypatch.setattr(MipiLearner, "draw", lambda self, policy: policy.masked_fill(policy == 0, 2.0).argmin(dim=-1))
+
+
 def loss_and_gradients(kind, spec, batch, groups):
     learner = batches.make_learner(kind, spec)
     with torch.no_grad():  # apart from the online networks, so that a mix-up of the two shows
         for parameter in learner.target_controller.parameters():
             parameter.mul_(0.9)
-    if kind.startswith("refil"):
+    if kind.startswith(("refil", "mipi")):
         learner.draw_groups = lambda data: groups
     loss, figures = learner.loss(batch)
     loss.backward()
@@ -49,7 +56,35 @@ def test_loss_and_gradients_do_not_depend_on_slots(kind, rearrangement):
         torch.testing.assert_close(other_figures[name], value, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["flex_qmix", "copa"])
+@pytest.mark.parametrize("rearrangement", [batches.padded, batches.permuted])
+@pytest.mark.parametrize("kind", batches.MIPI)
+def test_steps_of_the_policies_do_not_depend_on_slots(kind, rearrangement):
+    spec = batches.make_spec()
+    batch = batches.random_batch(spec)
+    other, layout = rearrangement(batch)
+    other_spec = batches.make_spec(agents=layout.new_agents, others=layout.new_others)
+    groups = torch.rand(4, spec.entities, generator=torch.Generator().manual_seed(1)) < 0.5
+    other_groups = torch.zeros(4, other_spec.entities, dtype=torch.bool)
+    other_groups[:, layout.entities()] = groups
+    found = []
+    for of, episodes, split in ((spec, batch, groups), (other_spec, other, other_groups)):
+        learner = batches.make_learner(kind, of)
+        learner.draw_groups = lambda data, split=split: split
+        data, online, _ = learner.passes(episodes)
+        features = learner.features(data, online)
+        losses = learner.marginal_loss(features), learner.policy_loss(features)
+        agent = learner.controller.agent
+        gradients = [
+            *torch.autograd.grad(losses[0], list(agent.marginal.parameters())),
+            *torch.autograd.grad(losses[1], list(agent.policy.parameters())),
+        ]
+        assert all(gradient.abs().sum() > 0 for gradient in gradients)
+        found.append([*losses, *gradients, *learner.policy_figures(features).values()])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["flex_qmix", "copa", "mipi"])
 def test_values_follow_their_agents(kind):
     spec = batches.make_spec()
     batch = batches.random_batch(spec)

@@ -1,6 +1,7 @@
 """The configuration: layers, values, and errors that name what was meant."""
 
 import copy
+import math
 import pickle
 from pathlib import Path
 
@@ -81,6 +82,9 @@ def test_with_may_be_missing_and_the_last_of_two_wins():
         ("name='quoted'", "quoted"),
         ("device=cuda:1", "cuda:1"),
         ("imagine_split=0.5", 0.5),
+        ("alpha=inf", math.inf),
+        ("alpha=1e999", math.inf),
+        ("alpha=0", 0.0),
         ("imagine_split=uniform", "uniform"),
         ("test_teams=3-5,8", ("3-5", "8")),
         ("test_teams=[3-4,5,4]", ("3-4", "5", "4")),
@@ -159,6 +163,14 @@ def test_impossible_teams(value):
         ("device=gpu", ["device", "'gpu'", "cuda"]),
         ("imagine_split=2", ["imagine_split", "2", "uniform"]),
         ("seed=-1", ["seed", "-1"]),
+        ("alpha=nan", ["alpha", "nan", "a number or inf"]),
+        ("alpha=-inf", ["alpha", "-inf", "a number or inf"]),
+        ("alpha=-0.1", ["alpha", "-0.1", "at least 0"]),
+        ("alpha=much", ["alpha", "'much'", "a number or inf"]),
+        ("beta=inf", ["beta", "finite"]),
+        ("ba_iterations=0", ["ba_iterations", "0", "at least 1"]),
+        ("ba_iterations=inf", ["ba_iterations", "inf", "whole number"]),
+        ("regulariser=entrpy", ["regulariser", "'entropy'", "mutual_information"]),
         ("test_teams=3,,4", ["test_teams", "3,,4"]),
         ("env_args=3", ["env_args", "3", "mapping"]),
         ("env_args.episode_limit=1.5", ["env_args.episode_limit", "1.5", "whole number"]),
@@ -192,6 +204,10 @@ def test_an_option_twice_is_an_error():
 def test_exponential_decay_needs_ends_above_zero():
     assert "epsilon_finish" in error_of("epsilon_decay=exponential", "epsilon_finish=0")
     assert load_config(["epsilon_finish=0"]).epsilon_finish == 0
+
+
+def test_an_infinite_alpha_is_mutual_information():
+    assert "alpha=inf" in error_of("alpha=inf", "regulariser=entropy")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +273,7 @@ def test_the_configuration_can_be_sent_to_workers():
 
 
 def test_as_dict_survives_yaml():
-    loaded = load_config(["--config=copa", "test_teams=3-4,5"])
+    loaded = load_config(["--config=copa", "test_teams=3-4,5", "alpha=inf"])
     plain = loaded.as_dict()
     assert yaml.safe_load(yaml.safe_dump(plain)) == plain
     assert plain["test_teams"] == ["3-4", "5"]

@@ -11,6 +11,7 @@ from utils.masking import (
     full_view,
     joined,
     masked_argmax,
+    masked_log_softmax,
     masked_max,
     masked_mean,
     masked_softmax,
@@ -56,6 +57,17 @@ def test_masked_softmax(junk: float) -> None:
     got = masked_softmax(logits, MASK)
     torch.testing.assert_close(got, expected)
     assert (got[~MASK] == 0).all()
+
+
+def test_masked_log_softmax(junk: float) -> None:
+    logits = torch.tensor([[0.0, junk, math.log(3)], [junk, 5.0, junk], [junk, junk, junk]], requires_grad=True)
+    expected = torch.tensor([[math.log(0.25), 0, math.log(0.75)], [0, 0, 0], [0, 0, 0]])
+    got = masked_log_softmax(logits, MASK)
+    torch.testing.assert_close(got, expected)
+    assert (got[~MASK] == 0).all()
+    got.sum().backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.tensor([[0.5, 0, -0.5], [0, 0, 0], [0, 0, 0]]))
 
 
 def test_masked_softmax_of_nothing_has_zero_gradient() -> None:

@@ -1,4 +1,4 @@
-"""The matrix game (MIPI, section 5.1). Shape letters: B games, A = 2 agents, E = 4 entities (agents, then their types)."""
+"""The matrix game (MIPI, section 5.1). Shape letters: B games, A = 2 agents, E = 4 entities (agents, then types)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
