@@ -115,13 +115,26 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
         inputs = spec.features + spec.actions + spec.private
         coach = Coach(CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, config.strategy_dim))
         controller = CoachController(
-            agent, coach, selector, view, spec, interval=config.broadcast_interval, beta=config.beta
+            agent,
+            coach,
+            selector,
+            view,
+            spec,
+            interval=config.broadcast_interval,
+            beta=config.beta,
+            memory_steps=config.sequence_length,
         )
     elif config.controller == "mipi":
-        alone = config.alpha == math.inf
-        controller = MipiController(MipiAgent(sizes), selector, view, spec, alone=alone)
+        controller = MipiController(
+            MipiAgent(sizes),
+            selector,
+            view,
+            spec,
+            alone=config.alpha == math.inf,
+            memory_steps=config.sequence_length,
+        )
     else:
-        controller = EntityController(EntityAgent(sizes), selector, view, spec)
+        controller = EntityController(EntityAgent(sizes), selector, view, spec, memory_steps=config.sequence_length)
     return controller.to(build_device(config))
 
 

@@ -24,9 +24,16 @@ class MipiController(EntityController):
     agent: MipiAgent
 
     def __init__(
-        self, agent: MipiAgent, selector: ActionSelector, view: View, spec: EnvSpec, *, alone: bool = False
+        self,
+        agent: MipiAgent,
+        selector: ActionSelector,
+        view: View,
+        spec: EnvSpec,
+        *,
+        alone: bool = False,
+        memory_steps: int = 0,
     ) -> None:
-        super().__init__(agent, selector, view, spec)
+        super().__init__(agent, selector, view, spec, memory_steps=memory_steps)
         self.alone = alone
 
     def _sight(self, timestep: TimeStep, step: Tensor) -> Tensor:
