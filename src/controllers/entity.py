@@ -110,7 +110,7 @@ class Unroll(NamedTuple):
     #: K tensors (M, A, U): the controller's own view first, then one per extra mask
     q: tuple[Tensor, ...]
     broadcast: Broadcast | None = None
-    #: (K, M, A, H) the recurrent states that the values were computed from, where a learner asks more of them
+    #: (K, M, A, H) the recurrent states behind the values, without gradients, where a learner asks more of them
     states: Tensor | None = None
 
 

@@ -49,4 +49,5 @@ class MipiController(EntityController):
     ) -> Unroll:
         """As `EntityController.unroll`, with the recurrent states that the policies are computed from."""
         states = self._memories(data, extra_masks)
-        return Unroll(tuple(self.agent.values(s, data.agent_mask) for s in states), states=torch.stack(states))
+        q = tuple(self.agent.values(s, data.agent_mask) for s in states)
+        return Unroll(q, states=torch.stack([s.detach() for s in states]))

@@ -119,7 +119,7 @@ class MipiLearner(RefilLearner):
         """Cut what the policies learn from out of the passes of the critic."""
         assert online.states is not None
         played = data.agent_mask & data.acts.unsqueeze(-1)
-        states = online.states.detach()[:, played].float()
+        states = online.states[:, played].float()
         imagined = states[-1] if self.controller.alone else states[1]
         avail_mask = data.pack(data.batch.avail_mask)[played]
         utility = online.q[0].detach()[played].float()
