@@ -168,7 +168,7 @@ MIPI = {
     "mipi_linear": {"alpha": 0.5, "ba_iterations": 3},
     "mipi_entropy": {"alpha": 0.5, "regulariser": "entropy"},
     "mipi_alone": {"alpha": math.inf},
-    "mipi_plain_critic": {"alpha": 0.5, "imagine_lambda": 0.0},
+    "mipi_plain_critic": {"alpha": 0.5, "imagine_critic": False},
 }
 
 

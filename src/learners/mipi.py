@@ -29,6 +29,8 @@ class MipiConfig(RefilConfig):
     regulariser: str = "mutual_information"
     #: M: alternations of marginal and policy in an update
     ba_iterations: int = 1
+    #: whether the critic has REFIL's imagined loss as well; REFIL itself may imagine where MIPI does not
+    imagine_critic: bool = True
 
 
 class Features(NamedTuple):
@@ -71,7 +73,7 @@ class MipiLearner(RefilLearner):
         """The agent's own group of an imagined split; the other one, where the critic imagines; the agent itself."""
         same, other = super().groups(data)
         itself = only_itself(torch.ones_like(same))
-        return (same, other, itself) if self.config.imagine_lambda > 0 else (same, itself)
+        return (same, other, itself) if self._imagines else (same, itself)
 
     def next_value(self, data: Prepared, online: Unroll, target: Unroll) -> Tensor:
         """`Q'_tot(s', u') - alpha * sum_i log(pi_i(u_i'|s') / pi_i(u_i'|s_i'+))`, u' drawn from the policies (equation
@@ -95,7 +97,7 @@ class MipiLearner(RefilLearner):
     def objective(
         self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]
     ) -> tuple[Tensor, Metrics]:
-        if self.config.imagine_lambda > 0:
+        if self._imagines:
             return super().objective(data, online, targets, groups)
         return BellmanLearner.objective(self, data, online, targets, groups)
 
@@ -149,6 +151,10 @@ class MipiLearner(RefilLearner):
             "mutual_information": (policy * (log_policy - log_marginal)).sum() / max(len(policy), 1),
             "policy_entropy": -(policy * log_policy).sum() / max(len(policy), 1),
         }
+
+    @property
+    def _imagines(self) -> bool:
+        return self.config.imagine_critic and self.config.imagine_lambda > 0
 
     @property
     def _policy_view(self) -> int:
