@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from modules.mixers.base import HyperNet, Imagined, Mixer, MixerInputs, MixerSizes
 
-
 #: What the first hidden unit gets of each soft-max before anything is learnt.
 FIRST_SHARE = 0.75
 
