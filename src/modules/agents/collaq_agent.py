@@ -1,4 +1,4 @@
-"""CollaQ's agent: what it is worth on its own, and what the others change (Zhang et al., 2020, section 3)."""
+"""CollaQ's agent: what it is worth on its own, and what the others change (Zhang et al., 2020)."""
 
 from typing import NamedTuple
 
