@@ -86,13 +86,24 @@ class Point:
 
 @dataclass(frozen=True)
 class Curves:
-    """Lines through points, such as performance against team size, with the range trained on shaded."""
+    """Lines through points, such as performance against a setting."""
 
     xlabel: str
     ylabel: str
     #: (label, points) of each line
     lines: tuple[tuple[str, tuple[Point, ...]], ...]
-    shaded: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class TeamSizes:
+    """Performance against the size of the team, the sizes trained on shaded; the paper's numbers as dashed lines."""
+
+    #: whose teams are sizes, or ranges such as "3-5", which stand at their middle
+    columns: tuple[Column, ...]
+    ylabel: str
+    trained_on: tuple[int, int]
+    #: (title, lines) of each panel, side by side; a line is (label, label of its row)
+    panels: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class Study:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
-    figure: Bars | Curves
+    figure: Bars | Curves | TeamSizes
     #: where the paper's numbers stand; empty: there is no paper
     source: str = ""
     #: environment steps that the paper trains for
