@@ -1,6 +1,7 @@
 """Studies from the command line to the table: a toy study in this process, killed and stopped ones too."""
 
 import ast
+import contextlib
 import csv
 import json
 import math
@@ -21,6 +22,7 @@ import study
 from studies.engine import Engine
 from training import Training
 from utils.interrupt import StopSignal
+from utils.locks import locked
 
 SRC = Path(study.__file__).parent
 TINY = [word for word in tiny_overrides() if not word.startswith("t_max")]
@@ -242,22 +244,33 @@ def test_a_signal_between_two_runs_stops_too(results):
     assert not list(results.glob("**/sacred"))
 
 
-def test_a_killed_training_is_resumed(results):
-    start = "import sys; sys.path[:0] = sys.argv[1:3]; import study, toy_study"
-    start += "; sys.exit(study.main(sys.argv[3:], toy_study.REGISTRY))"
-    words = ["single", "--t-max=120", "--seeds", "0", f"--results={results}", "with", *TINY, "save_model_interval=16"]
-    with subprocess.Popen(
-        [sys.executable, "-c", start, str(SRC), str(Path(toy_study.__file__).parent), *words],
+def start(*words: str) -> subprocess.Popen:
+    """A toy study in a process of its own."""
+    code = "import sys; sys.path[:0] = sys.argv[1:3]; import study, toy_study"
+    code += "; sys.exit(study.main(sys.argv[3:], toy_study.REGISTRY))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(SRC), str(Path(toy_study.__file__).parent), *words],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as program:
+    )
+
+
+def test_a_killed_training_is_resumed(results, capsys):
+    words = ["single", "--t-max=120", "--seeds", "0", f"--results={results}", "with", *TINY, "save_model_interval=16"]
+    folder = results / "sc2_3m" / "aqmix" / "seed0"
+    with start(*words) as program:
         watch = threading.Timer(120, program.kill)
         watch.start()
         next(line for line in program.stdout if line.startswith("checkpoint"))
+        program.send_signal(signal.SIGSTOP)  # nobody else trains what it holds, even while it stands still
+        assert study.main(words, toy_study.REGISTRY) == 1
+        out, err = capsys.readouterr()
+        assert out.count(f"sc2_3m/aqmix/seed0 is being worked on by process {program.pid} on ") == 2
+        assert err.startswith(f"missing: sc2_3m/aqmix/seed0 is being worked on by process {program.pid} on ")
+        assert runs(folder) == ["1"]
         program.kill()
         watch.cancel()
-    folder = results / "sc2_3m" / "aqmix" / "seed0"
     assert json.loads((folder / "sacred" / "1" / "run.json").read_text())["status"] == "RUNNING"
     killed_at = newest(folder)
     assert killed_at < 120
@@ -265,6 +278,58 @@ def test_a_killed_training_is_resumed(results):
     source = json.loads((folder / "sacred" / "2" / "config.json").read_text())["checkpoint_path"]
     assert source.endswith(f"models/1/{killed_at}")
     assert newest(folder) >= 120
+
+
+def test_what_another_process_is_at_is_left_to_it(results):
+    words = ("single", "--t-max=60", "--seeds", "0", "1")
+    first, second = (results / "sc2_3m" / "aqmix" / f"seed{seed}" for seed in (0, 1))
+    with locked(first):
+        assert carry_out(*words, results=results) == 1
+    assert (runs(first), runs(second)) == ([], ["1"])
+    assert markdown(results, "A-QMIX", "single")[1] == "1"
+    assert carry_out(*words, results=results) == 0
+    assert (runs(first), runs(second)) == (["1"], ["1"])
+    assert markdown(results, "A-QMIX", "single")[1] == "2"
+
+
+def test_what_another_process_was_at_is_done_in_the_end(results, monkeypatch):
+    whole = single_run.main
+    with contextlib.ExitStack() as other:
+        other.enter_context(locked(results / "sc2_3m" / "aqmix" / "seed0"))
+
+        def freeing(words):
+            other.close()
+            return whole(words)
+
+        monkeypatch.setattr(single_run, "main", freeing)
+        assert carry_out("single", "--t-max=60", "--seeds", "0", "1", results=results) == 0
+    assert markdown(results, "A-QMIX", "single")[1] == "2"
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_unfinished_models_are_tested_while_they_are_trained(copied):
+    with locked(copied / "sc2_3m" / "aqmix" / "seed0"):
+        assert carry_out("single", f"--evaluate-only={copied}", results=copied) == 0
+    assert markdown(copied, "A-QMIX", "single")[1] == "2"
+
+
+def test_processes_share_a_study(results):
+    words = ["toy", "--t-max=60", f"--results={results}", "with", *TINY]
+    programs = [start(*words) for _ in range(2)]
+    codes = []
+    for program in programs:
+        with program:
+            watch = threading.Timer(240, program.kill)
+            watch.start()
+            program.communicate()
+            watch.cancel()
+        codes.append(program.returncode)
+    assert 0 in codes  # the last to finish has everything
+    assert set(codes) <= {0, 1}
+    for cell in ("aqmix", "copa"):
+        for seed in (0, 1):
+            assert runs(results / "sc2_3m" / cell / f"seed{seed}") == ["1"]
+    assert [markdown(results, method)[1] for method in ("A-QMIX", "COPA, beta 0")] == ["2", "2"]
 
 
 def test_a_failed_run_is_a_gap_and_not_the_end(finished, results, monkeypatch, capsys):
