@@ -50,6 +50,11 @@ class Row:
     #: label of the row that relative columns divide by
     reference: str = ""
 
+    @property
+    def tests(self) -> str:
+        """Folder of its tests, below `tests` in that of the model."""
+        return ",".join(assignments(self.settings)) or "plain"
+
 
 @dataclass(frozen=True)
 class Column:

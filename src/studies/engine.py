@@ -214,7 +214,7 @@ class Engine:
             "settings": {key: value for key, value in config.items() if key not in _INCIDENTAL},
             "checkpoint": checkpoint and _fingerprint(checkpoint),
         }
-        folder = self.results / place / "tests" / (",".join(assignments(row.settings)) or "plain")
+        folder = self.results / place / "tests" / row.tests
         record = _read_json(folder / "test.json")
         if {key: record.get(key) for key in identity} != identity:
             words += ["evaluate=True", *_source(checkpoint), f"local_results_path={folder}"]

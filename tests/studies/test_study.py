@@ -143,6 +143,31 @@ def test_every_run_is_recorded_as_if_it_had_been_started_alone(finished):
     assert facts["arguments"][:2] == ["--config=aqmix", "--env-config=sc2_3m"]
 
 
+def test_publishing(finished, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(SRC.parent / "benchmarks")
+    import publish
+
+    monkeypatch.setattr(publish, "PUBLISHED", tmp_path)
+    target = publish.publish_study(finished / "toy", "mine", toy_study.REGISTRY)
+    models = [f"sc2_3m/{cell}/seed{seed}/" for cell in ("aqmix", "copa") for seed in (0, 1)]
+    expected = {"table.md", "table.csv", "figure.png", "sc2_3m/random/evaluation.json"}
+    expected |= {place + name for place in models for name in ("config.json", "run.json")}
+    expected |= {place + "evaluation.json" for place in models if "aqmix" in place}
+    expected |= {f"{place}evaluation_beta={beta}.json" for place in models if "copa" in place for beta in (0, 1000)}
+    assert {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()} == expected
+    model = target / "sc2_3m" / "copa" / "seed1"
+    record, config = (json.loads((model / f"{name}.json").read_text()) for name in ("run", "config"))
+    assert record["status"] == "COMPLETED"
+    assert (config["seed"], config["controller"]) == (1, "coach")
+    test = json.loads((finished / "sc2_3m" / "copa" / "seed1" / "tests" / "beta=1000" / "test.json").read_text())
+    assert json.loads((model / "evaluation_beta=1000.json").read_text()) == test["evaluation"]
+    # the machine's folders are not published
+    table = (target / "table.md").read_text(encoding="utf-8")
+    assert table.splitlines()[-1].startswith("    python src/study.py toy --t-max=60 --seeds 0 1 with device=cpu ")
+    for path in (path for path in target.rglob("*.*") if path.suffix != ".png"):
+        assert str(finished) not in path.read_text(encoding="utf-8")
+
+
 # --- once more ------------------------------------------------------------------------------------------------------
 
 
