@@ -7,7 +7,7 @@ from conftest import tiny_overrides
 
 import builders
 import study
-from studies import REGISTRY
+from studies import REGISTRY, mipi
 from studies.copa import INTERVALS
 from studies.declaration import Bars, TeamSizes
 from utils.config import load_config
@@ -98,6 +98,18 @@ def test_an_update_has_as_many_steps_at_every_interval():
         assert config.sequence_length == config.broadcast_interval
         assert 2048 - config.sequence_length < config.batch_size * config.sequence_length <= 2048
     assert len(REGISTRY["copa_interval"].cells) == len(INTERVALS)
+
+
+def test_mipi_trains_with_the_papers_settings():
+    for armies, task in mipi.TASKS.items():
+        for name in ("mipi", "mipi_entropy"):
+            config = load_config([f"--config={name}", f"--env-config={task}"])
+            assert (config.alpha, config.ba_iterations, config.lr) == (float(mipi.ALPHA[armies]), 4, 5e-4)
+            assert config.imagine_lambda == 0.5
+        assert load_config(["--config=mipi_value", f"--env-config={task}"]).alpha == 0
+    collecting = next(row.cell for row in REGISTRY["mipi_resource_collection"].rows if row.label == "MIPI")
+    config = load_config(collecting.words())
+    assert (config.alpha, config.ba_iterations, config.imagine_lambda) == (0.05, 1, 0)
 
 
 def test_mipi_meets_its_baselines_on_equal_terms():
