@@ -285,17 +285,19 @@ def test_a_killed_training_is_resumed(results, capsys):
     words = ["single", "--t-max=120", "--seeds", "0", f"--results={results}", "with", *TINY, "save_model_interval=16"]
     folder = results / "sc2_3m" / "aqmix" / "seed0"
     with start(*words) as program:
-        watch = threading.Timer(120, program.kill)
+        watch = threading.Timer(240, program.kill)
         watch.start()
         next(line for line in program.stdout if line.startswith("checkpoint"))
-        program.send_signal(signal.SIGSTOP)  # nobody else trains what it holds, even while it stands still
-        assert study.main(words, toy_study.REGISTRY) == 1
-        out, err = capsys.readouterr()
-        assert out.count(f"sc2_3m/aqmix/seed0 is being worked on by process {program.pid} on ") == 2
-        assert err.startswith(f"missing: sc2_3m/aqmix/seed0 is being worked on by process {program.pid} on ")
-        assert runs(folder) == ["1"]
-        program.kill()
         watch.cancel()
+        program.send_signal(signal.SIGSTOP)  # nobody else trains what it holds, even while it stands still
+        try:
+            assert study.main(words, toy_study.REGISTRY) == 1
+        finally:
+            program.kill()
+    out, err = capsys.readouterr()
+    assert out.count(f"sc2_3m/aqmix/seed0 is being worked on by process {program.pid} on ") == 2
+    assert err.startswith(f"missing: sc2_3m/aqmix/seed0 is being worked on by process {program.pid} on ")
+    assert runs(folder) == ["1"]
     assert json.loads((folder / "sacred" / "1" / "run.json").read_text())["status"] == "RUNNING"
     killed_at = newest(folder)
     assert killed_at < 120
