@@ -11,11 +11,13 @@ from components import action_selectors, schedules
 from components.replay import ReplayBuffer
 from controllers.base import Controller
 from controllers.coach import CoachController
+from controllers.collaq import CollaqController
 from controllers.entity import EntityController, View
 from controllers.scripted import ScriptedController
 from envs.base import EntityEnv, EnvSpec
 from learners.base import BellmanLearner
 from modules import mixers
+from modules.agents.collaq_agent import CollaqAgent
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.coach import Coach, CoachSizes
 from modules.mixers.base import Mixer, MixerSizes
@@ -93,16 +95,14 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
         return ScriptedController(envs.REGISTRY[config.env].SCRIPTED[config.policy](spec))
     torch.manual_seed(derive_seed(config.seed, "networks"))
     coached = config.controller == "coach"
-    agent = EntityAgent(
-        AgentSizes(
-            inputs=spec.features + spec.actions,
-            private=spec.private,
-            actions=spec.actions,
-            embed=config.attn_embed_dim,
-            heads=config.attn_heads,
-            hidden=config.rnn_hidden_dim,
-            strategy=config.strategy_dim if coached else 0,
-        )
+    sizes = AgentSizes(
+        inputs=spec.features + spec.actions,
+        private=spec.private,
+        actions=spec.actions,
+        embed=config.attn_embed_dim,
+        heads=config.attn_heads,
+        hidden=config.rnn_hidden_dim,
+        strategy=config.strategy_dim if coached else 0,
     )
     decay = schedules.REGISTRY[config.epsilon_decay]
     schedule = decay(config.epsilon_start, config.epsilon_finish, config.epsilon_anneal_time or config.t_max)
@@ -110,6 +110,7 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
     view = View(config.view, config.view_interval)
     controller: EntityController
     if coached:
+        agent = EntityAgent(sizes)
         inputs = spec.features + spec.actions + spec.private
         coach = Coach(CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, config.strategy_dim))
         controller = CoachController(
@@ -122,8 +123,11 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
             beta=config.beta,
             memory_steps=config.sequence_length,
         )
+    elif config.controller == "collaq":
+        agent = CollaqAgent(sizes, config.alone_view)
+        controller = CollaqController(agent, selector, view, spec, memory_steps=config.sequence_length)
     else:
-        controller = EntityController(agent, selector, view, spec, memory_steps=config.sequence_length)
+        controller = EntityController(EntityAgent(sizes), selector, view, spec, memory_steps=config.sequence_length)
     return controller.to(build_device(config))
 
 

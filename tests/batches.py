@@ -9,10 +9,12 @@ from components.action_selectors import EpsilonGreedy
 from components.episodes import EpisodeBatch
 from components.schedules import LinearDecay
 from controllers.coach import CoachController
+from controllers.collaq import CollaqController
 from controllers.entity import EntityController, View
 from envs.base import EnvSpec
 from learners import REGISTRY as LEARNERS
 from learners.base import BellmanLearner
+from modules.agents.collaq_agent import CollaqAgent
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.coach import Coach, CoachSizes
 from modules.mixers import REGISTRY as MIXERS
@@ -131,14 +133,22 @@ def make_mixer(name: str, spec: EnvSpec, coached: bool = False):
     return mixer_class and mixer_class(MixerSizes(inputs, HEADS, EMBED, 8, EMBED if coached else 0))
 
 
-def make_controller(spec: EnvSpec, coached: bool = False, interval: int = 4, beta: float = 0.0, view: str = "local"):
-    agent = EntityAgent(
-        AgentSizes(
-            spec.features + spec.actions, spec.private, spec.actions, EMBED, HEADS, HIDDEN, STRATEGY if coached else 0
-        )
-    )
+def make_controller(
+    spec: EnvSpec,
+    kind: str = "entity",
+    interval: int = 4,
+    beta: float = 0.0,
+    view: str = "local",
+    alone_view: str = "no_teammates",
+):
+    """`kind`: a name in controllers.REGISTRY."""
+    strategy = STRATEGY if kind == "coach" else 0
+    sizes = AgentSizes(spec.features + spec.actions, spec.private, spec.actions, EMBED, HEADS, HIDDEN, strategy)
     selector = EpsilonGreedy(LinearDecay(0.0, 0.0, 0))
-    if not coached:
+    if kind == "collaq":
+        return CollaqController(CollaqAgent(sizes, alone_view), selector, View(view, interval), spec)
+    agent = EntityAgent(sizes)
+    if kind == "entity":
         return EntityController(agent, selector, View(view, interval), spec)
     coach = Coach(CoachSizes(spec.features + spec.actions + spec.private, EMBED, HEADS, STRATEGY))
     return CoachController(agent, coach, selector, View(view, interval), spec, interval=interval, beta=beta)
@@ -159,10 +169,9 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> BellmanLe
     alone = ("q", kind) if kind in MIXERS else (kind, "flex_qmix")
     name, mixer = combinations.get(kind, alone)
     learner_class = LEARNERS[name]
-    coached = "coach" in learner_class.CONTROLLERS
-    controller = make_controller(spec, coached)
+    controller = make_controller(spec, *learner_class.CONTROLLERS[:1])
     if name == "copa":
         strength = 0.0 if kind == "copa_no_var" else 0.1
         config = {"lambda_variational": strength, "lambda_entropy": strength, **config}
         config = {"coach_embed_dim": EMBED, "attn_heads": HEADS, **config}
-    return learner_class(controller, make_mixer(mixer, spec, coached), learner_class.Config(**config), seed)
+    return learner_class(controller, make_mixer(mixer, spec, name == "copa"), learner_class.Config(**config), seed)

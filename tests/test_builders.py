@@ -14,6 +14,7 @@ from utils.errors import UserError
     [
         (["--config=copa", "controller=entity"], "learner=copa needs controller=coach, got controller=entity"),
         (["--config=refil", "controller=coach"], "learner=refil needs controller=entity, got controller=coach"),
+        (["--config=collaq", "controller=entity"], "learner=collaq needs controller=collaq, got controller=entity"),
         (["--config=refil", "mixer=none"], "learner=refil needs a mixer, got mixer=none: use one of flex_qmix, "),
         (["--config=scripted"], "evaluate=True"),
         (["evaluate=true"], "checkpoint_path"),
@@ -28,7 +29,7 @@ def test_what_does_not_go_together_is_refused(words, named):
 @pytest.mark.parametrize("name", REGISTRY)
 def test_a_learner_gets_the_settings_that_its_config_names(name):
     learner_class = REGISTRY[name]
-    controller = "coach" if "coach" in learner_class.CONTROLLERS else "entity"
+    controller = next(iter(learner_class.CONTROLLERS), "entity")
     words = [f"learner={name}", f"controller={controller}", "device=cpu", "gamma=0.5", "seed=3"]
     config = load_config([*words, "imagine_split=0.25", "lambda_entropy=0.125"])
     builders.check(config)

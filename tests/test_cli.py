@@ -203,6 +203,7 @@ def test_sigterm_without_sacred(results):
 def test_errors_are_one_line_and_leave_nothing(results):
     for words, named in (
         (["--config=copa", "gama=0.9"], "'gamma'"),
+        (["--config=collaq", "alone_view=nobody"], "one of no_teammates, self"),
         (["--config=scripted", "evaluate=true", "policy=nonesuch"], "nonesuch"),
         (["--config=scripted", "evaluate=true", "save_video=battle.avi"], ".gif or .mp4"),
         (["save_video=battle.gif"], "evaluate=True"),

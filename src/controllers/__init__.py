@@ -2,11 +2,13 @@
 
 from controllers.base import Controller
 from controllers.coach import CoachController
+from controllers.collaq import CollaqController
 from controllers.entity import EntityController
 from controllers.scripted import ScriptedController
 
 REGISTRY: dict[str, type[Controller]] = {
     "entity": EntityController,
     "coach": CoachController,
+    "collaq": CollaqController,
     "scripted": ScriptedController,
 }

@@ -1,6 +1,7 @@
 """Learners: how stored episodes become gradients."""
 
 from learners.base import BellmanLearner
+from learners.collaq import CollaqLearner
 from learners.copa import CopaLearner
 from learners.refil import RefilLearner
 
@@ -8,4 +9,5 @@ REGISTRY: dict[str, type[BellmanLearner]] = {
     "q": BellmanLearner,
     "refil": RefilLearner,
     "copa": CopaLearner,
+    "collaq": CollaqLearner,
 }

@@ -96,6 +96,8 @@ CHECKS: Mapping[str, Check] = {
     "beta": at_least(0),
     "lambda_variational": at_least(0),
     "lambda_entropy": at_least(0),
+    "alone_view": one_of("no_teammates", "self"),
+    "mara_weight": at_least(0),
     "test_interval": at_least(1),
     "test_nepisode": at_least(1),
     "test_batch_size": at_least(1),

@@ -11,7 +11,7 @@ from runners.runner import Runner
 
 def controller_for(spec, **settings):
     torch.manual_seed(0)
-    return batches.make_controller(spec, coached=True, **settings)
+    return batches.make_controller(spec, "coach", **settings)
 
 
 def test_strategies_in_force_by_hand():

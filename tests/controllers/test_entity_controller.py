@@ -22,15 +22,15 @@ class Listener:
 
 
 @pytest.mark.parametrize("view", ["local", "full", "periodic"])
-@pytest.mark.parametrize("coached", [False, True])
-def test_acting_and_unrolling_agree(coached, view, monkeypatch):
+@pytest.mark.parametrize("kind", ["entity", "coach", "collaq"])
+def test_acting_and_unrolling_agree(kind, view, monkeypatch):
     """Also where a slot is left and taken again: an empty memory, no last action, a new strategy."""
     from modules.coach import Gaussian
 
     monkeypatch.setattr(Gaussian, "sample", lambda self, generator: self.mean)
     env = make_toy(num_envs=6, seed=1, team="varying", private=2, end_chance=0.05)
     torch.manual_seed(0)
-    controller = batches.make_controller(env.spec, coached, interval=3, view=view)
+    controller = batches.make_controller(env.spec, kind, interval=3, view=view)
     controller.selector = Listener()
     rollout = Runner(env, controller, seed=0).play(explore=True)
     batch = rollout.batch
@@ -44,14 +44,14 @@ def test_acting_and_unrolling_agree(coached, view, monkeypatch):
     torch.testing.assert_close(acted[filled], q[:, : acted.shape[1]][filled], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("coached", [False, True])
-def test_acting_with_the_memory_of_a_piece_and_unrolling_pieces_agree(coached, monkeypatch):
+@pytest.mark.parametrize("kind", ["entity", "coach", "collaq"])
+def test_acting_with_the_memory_of_a_piece_and_unrolling_pieces_agree(kind, monkeypatch):
     from modules.coach import Gaussian
 
     monkeypatch.setattr(Gaussian, "sample", lambda self, generator: self.mean)
     env = make_toy(num_envs=6, seed=1, team="varying", private=2, end_chance=0.05)
     torch.manual_seed(0)
-    controller = batches.make_controller(env.spec, coached, interval=2)
+    controller = batches.make_controller(env.spec, kind, interval=2)
     controller.memory_steps = 4
     controller.selector = Listener()
     batch = Runner(env, controller, seed=0).play(explore=True).batch

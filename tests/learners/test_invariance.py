@@ -49,7 +49,7 @@ def test_loss_and_gradients_do_not_depend_on_slots(kind, rearrangement):
         torch.testing.assert_close(other_figures[name], value, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["flex_qmix", "copa"])
+@pytest.mark.parametrize("kind", ["flex_qmix", "copa", "collaq"])
 def test_values_follow_their_agents(kind):
     spec = batches.make_spec()
     batch = batches.random_batch(spec)
