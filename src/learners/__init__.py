@@ -2,10 +2,13 @@
 
 from learners.base import BellmanLearner
 from learners.copa import CopaLearner
+from learners.learner import Learner
+from learners.mappo import MappoLearner
 from learners.refil import RefilLearner
 
-REGISTRY: dict[str, type[BellmanLearner]] = {
+REGISTRY: dict[str, type[Learner]] = {
     "q": BellmanLearner,
     "refil": RefilLearner,
     "copa": CopaLearner,
+    "mappo": MappoLearner,
 }
