@@ -80,7 +80,7 @@ class MappoLearner(Learner):
                     loss, metrics = self.loss(lesson)
                 self.optimiser.zero_grad()
                 loss.backward()
-                # each network by itself: they share no parameter, and so need no weight between their losses
+                # each network by itself: they share no parameter, and with Adam need no weight between their losses
                 for name, module in self.modules().items():
                     norm = nn.utils.clip_grad_norm_(module.parameters(), self.config.grad_norm_clip)
                     metrics[f"grad_norm_{name}"] = norm.detach()
