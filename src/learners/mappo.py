@@ -51,9 +51,7 @@ class MappoLearner(Learner):
     config: MappoConfig
     CONTROLLERS = ("entity",)  # a coach samples strategies, which recomputing would draw anew
     ON_POLICY = True
-    OPTIMISER = (
-        torch.optim.Adam
-    )  # as in MAPPO; gradients of a clipped objective are small and differ in scale by network
+    OPTIMISER = torch.optim.Adam  # as in MAPPO; its steps do not depend on the scale of a loss
 
     def __init__(self, controller: EntityController, mixer: Mixer | None, config: MappoConfig, seed: int) -> None:
         spec = controller.spec
