@@ -117,10 +117,17 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
         inputs = spec.features + spec.actions + spec.private
         coach = Coach(CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, config.strategy_dim))
         controller = CoachController(
-            agent, coach, selector, view, spec, interval=config.broadcast_interval, beta=config.beta
+            agent,
+            coach,
+            selector,
+            view,
+            spec,
+            interval=config.broadcast_interval,
+            beta=config.beta,
+            memory_steps=config.sequence_length,
         )
     else:
-        controller = EntityController(agent, selector, view, spec)
+        controller = EntityController(agent, selector, view, spec, memory_steps=config.sequence_length)
     return controller.to(build_device(config))
 
 

@@ -30,8 +30,9 @@ class CoachController(EntityController):
         *,
         interval: int,
         beta: float = 0.0,
+        memory_steps: int = 0,
     ) -> None:
-        super().__init__(agent, selector, view, spec)
+        super().__init__(agent, selector, view, spec, memory_steps=memory_steps)
         self.coach, self.interval, self.beta = coach, interval, beta
 
     def initial_state(self, num_envs: int) -> ControllerState:

@@ -115,9 +115,17 @@ class Unroll(NamedTuple):
 class EntityController(nn.Module, Controller):
     """One shared agent network; every agent decides from its own view and memory."""
 
-    def __init__(self, agent: EntityAgent, selector: ActionSelector, view: View, spec: EnvSpec) -> None:
+    def __init__(
+        self, agent: EntityAgent, selector: ActionSelector, view: View, spec: EnvSpec, *, memory_steps: int = 0
+    ) -> None:
+        """
+        Args:
+            memory_steps: memories start anew at every multiple of so many steps; 0: never within an episode. Values
+                learnt on pieces of episodes mean something for memories as long as a piece only.
+        """
         super().__init__()
         self.agent, self.selector, self.view, self.spec = agent, selector, view, spec
+        self.memory_steps = memory_steps
 
     @property
     def device(self) -> torch.device:
@@ -148,7 +156,10 @@ class EntityController(nn.Module, Controller):
         view = self.view.apply(timestep.obs_mask, timestep.entity_mask, state["step"])
         seen = self.agent.perceive(inputs, timestep.private, (view,))
         agent_mask = timestep.agent_mask
-        hidden = self.agent.remember(seen[0], state["hidden"], agent_mask & ~state["present"])
+        begins = agent_mask & ~state["present"]
+        if self.memory_steps:
+            begins |= (state["step"] % self.memory_steps == 0).unsqueeze(-1)
+        hidden = self.agent.remember(seen[0], state["hidden"], begins)
         next_state = {"hidden": hidden, "present": agent_mask, "step": state["step"] + 1}
         strategy, said = self._advise(timestep, last_actions, state, explore, generator)
         values = self.agent.values(hidden, agent_mask, strategy)

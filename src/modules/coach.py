@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.layers.attention import EntityAttention
+from modules.layers.linear import scaled_linear
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -70,7 +71,7 @@ class Coach(nn.Module):
 
     def __init__(self, sizes: CoachSizes) -> None:
         super().__init__()
-        self.embed = nn.Linear(sizes.inputs, sizes.embed)
+        self.embed = scaled_linear(sizes.inputs, sizes.embed, relu=True)
         self.attention = EntityAttention(sizes.embed, sizes.embed, sizes.embed, sizes.heads)
         self.head = GaussianHead(sizes.embed, sizes.strategy)
 
@@ -97,7 +98,7 @@ class Posterior(nn.Module):
 
     def __init__(self, sizes: CoachSizes, actions: int) -> None:
         super().__init__()
-        self.embed = nn.Linear(sizes.inputs + actions, sizes.embed)
+        self.embed = scaled_linear(sizes.inputs + actions, sizes.embed, relu=True)
         self.attention = EntityAttention(sizes.embed, sizes.embed, sizes.embed, sizes.heads)
         self.head = GaussianHead(sizes.embed, sizes.strategy, hidden=True)
 

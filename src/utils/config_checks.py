@@ -171,12 +171,12 @@ def _check_on_policy(values: Mapping[str, Any], sources: Mapping[str, str]) -> N
                 f"{key}={values[key]!r} ({COMMAND_LINE}): learner={learner} learns from each round's episodes alone, "
                 "without replay, target network or epsilon; batch_size_run, ppo_epochs and num_mini_batch are its keys"
             )
-    wanted = {"epsilon_start": 0.0, "epsilon_finish": 0.0, "action_selector": "soft_policies"}
+    wanted = {"epsilon_start": 0.0, "epsilon_finish": 0.0, "action_selector": "soft_policies", "sequence_length": 0}
     for key, value in wanted.items():
         if values[key] != value:
             raise UserError(
-                f"{key}={values[key]!r} ({sources[key]}): learner={learner} draws its actions from its own policy: "
-                f"{key} must be {value!r}, as --config={learner} has it"
+                f"{key}={values[key]!r} ({sources[key]}): learner={learner} learns from whole episodes of its "
+                f"own policy: {key} must be {value!r}, as --config={learner} has it"
             )
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from toy_env import make_toy
 
+from components.replay import cut
 from controllers.entity import View
 from runners.runner import Runner
 
@@ -41,6 +42,30 @@ def test_acting_and_unrolling_agree(coached, view, monkeypatch):
     acted = torch.stack(controller.selector.values, dim=1)
     filled = batch.filled_mask
     torch.testing.assert_close(acted[filled], q[:, : acted.shape[1]][filled], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("coached", [False, True])
+def test_acting_with_the_memory_of_a_piece_and_unrolling_pieces_agree(coached, monkeypatch):
+    from modules.coach import Gaussian
+
+    monkeypatch.setattr(Gaussian, "sample", lambda self, generator: self.mean)
+    env = make_toy(num_envs=6, seed=1, team="varying", private=2, end_chance=0.05)
+    torch.manual_seed(0)
+    controller = batches.make_controller(env.spec, coached, interval=2)
+    controller.memory_steps = 4
+    controller.selector = Listener()
+    batch = Runner(env, controller, seed=0).play(explore=True).batch
+    acted = torch.stack(controller.selector.values, dim=1)  # (B, T, A, U)
+    pieces = cut(batch, 4)
+    with torch.no_grad():
+        data = controller.prepare(pieces)
+        q = data.unpack(controller.unroll(data).q[0])[:, :4]
+    steps = batch.filled_mask.sum(dim=1)
+    assert steps.max() > 4
+    taken = [acted[row, begin : begin + 4] for row, end in enumerate(steps) for begin in range(0, end, 4)]
+    assert len(taken) == len(q)
+    for values, expected, filled in zip(taken, q, pieces.filled_mask, strict=True):
+        torch.testing.assert_close(values[: filled.sum()], expected[filled], rtol=1e-4, atol=1e-5)
 
 
 def test_views_by_hand():

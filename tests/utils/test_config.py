@@ -211,7 +211,10 @@ def test_a_task_may_set_what_on_policy_learning_does_not_use():
     config = load_config(["--config=mappo", "--env-config=resource_collection"])
     assert config.batch_size == 512
     assert config.epsilon_decay == "linear"
+    assert config.sequence_length == 0  # or agents would forget in play what they remember in learning
     assert "epsilon_start=1.0 (default.yaml)" in error_of("learner=mappo")
+    words = ["learner=mappo", "epsilon_start=0", "epsilon_finish=0", "action_selector=soft_policies"]
+    assert "sequence_length=4 (envs/rescue.yaml)" in error_of("--env-config=rescue", *words)
 
 
 def test_exponential_decay_needs_ends_above_zero():

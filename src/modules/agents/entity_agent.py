@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modules.layers.attention import EntityAttention
+from modules.layers.linear import scaled_linear
 from modules.layers.recurrence import StreamGRU, Streams
 
 
@@ -39,10 +40,10 @@ class EntityAgent(nn.Module):
     def __init__(self, sizes: AgentSizes) -> None:
         super().__init__()
         self.sizes = sizes
-        self.embed = nn.Linear(sizes.inputs, sizes.embed)
+        self.embed = scaled_linear(sizes.inputs, sizes.embed, relu=True)
         self.attention = EntityAttention(sizes.embed, sizes.embed, sizes.embed, sizes.heads, query_extra=sizes.private)
         # private features pass beside the attention as well: as part of a query they only choose what is looked at
-        self.merge = nn.Linear(sizes.embed + sizes.private, sizes.hidden)
+        self.merge = scaled_linear(sizes.embed + sizes.private, sizes.hidden, relu=True)
         self.memory = StreamGRU(sizes.hidden, sizes.hidden)
         self.head: nn.Module = nn.Linear(sizes.hidden, sizes.actions)
         if sizes.strategy:

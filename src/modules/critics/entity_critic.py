@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from modules.critics.value_norm import ValueNorm
 from modules.layers.attention import EntityAttention
+from modules.layers.linear import scaled_linear
 from utils.masking import full_view
 
 
@@ -33,9 +34,11 @@ class EntityCritic(nn.Module):
 
     def __init__(self, sizes: CriticSizes) -> None:
         super().__init__()
-        self.embed = nn.Linear(sizes.inputs, sizes.embed)
+        self.embed = scaled_linear(sizes.inputs, sizes.embed, relu=True)
         self.attention = EntityAttention(sizes.embed, sizes.embed, sizes.embed, sizes.heads)
-        self.head = nn.Sequential(nn.Linear(2 * sizes.embed, sizes.embed), nn.ReLU(), nn.Linear(sizes.embed, 1))
+        self.head = nn.Sequential(
+            scaled_linear(2 * sizes.embed, sizes.embed, relu=True), nn.ReLU(), nn.Linear(sizes.embed, 1)
+        )
         self.norm = ValueNorm()
 
     def forward(self, entities: Tensor, entity_mask: Tensor) -> Tensor:

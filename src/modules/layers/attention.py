@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modules.layers.linear import scaled_linear
 from utils.masking import masked_softmax
 
 
@@ -28,9 +29,9 @@ class EntityAttention(nn.Module):
         if embed_dim % heads:
             raise ValueError(f"embed_dim ({embed_dim}) must be a multiple of heads ({heads})")
         self.heads, self.embed_dim = heads, embed_dim
-        self.query = nn.Linear(in_dim + query_extra, embed_dim, bias=False)
-        self.key_value = nn.Linear(in_dim, 2 * embed_dim, bias=False)
-        self.out = nn.Linear(embed_dim, out_dim)
+        self.query = scaled_linear(in_dim + query_extra, embed_dim, bias=False)
+        self.key_value = scaled_linear(in_dim, 2 * embed_dim, bias=False)
+        self.out = scaled_linear(embed_dim, out_dim)
 
     def _logits(self, x: Tensor, key: Tensor, agents: int, extra: Tensor | None) -> Tensor:
         """`x (M, E, I)`, `key (M, E, embed)` -> logits (M, N, A, E)."""

@@ -45,6 +45,11 @@ class StreamGRU(nn.Module):
     def __init__(self, in_dim: int, hidden_dim: int) -> None:
         super().__init__()
         self.gru = nn.GRU(in_dim, hidden_dim)
+        for name, parameter in self.gru.named_parameters():  # as in `scaled_linear`
+            if name.startswith("weight"):
+                nn.init.kaiming_uniform_(parameter, nonlinearity="linear")
+            else:
+                nn.init.zeros_(parameter)
 
     def _gates(self, x: Tensor) -> Tensor:
         """The input's share of the three gates: (..., I) -> (..., 3H)."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modules.layers.attention import EntityAttention
+from modules.layers.linear import scaled_linear
 from utils.masking import full_view
 
 
@@ -96,9 +97,9 @@ class HyperNet(nn.Module):
         super().__init__()
         self.encoded = sizes.encoding > 0
         if self.encoded:
-            self.embed = nn.Linear(sizes.encoding, sizes.hypernet)
+            self.embed = scaled_linear(sizes.encoding, sizes.hypernet, relu=True)
         else:
-            self.embed = nn.Linear(sizes.inputs, sizes.hypernet)
+            self.embed = scaled_linear(sizes.inputs, sizes.hypernet, relu=True)
             self.attention = EntityAttention(sizes.hypernet, sizes.hypernet, sizes.hypernet, sizes.heads)
         self.final = nn.Linear(sizes.hypernet, sizes.embed)
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from envs.particle.resource_collection.encoding import POSITION_UNIT
 from envs.particle.resource_collection.env import ResourceCollectionEnv
 
 #: Far from everything: red, green, blue, red, green, blue.
@@ -44,3 +45,8 @@ def private(env, seen, name):
     """What the agents of world 0 know of themselves, as lists."""
     columns = {"load": slice(4, 8), "touched": slice(8, 14)}[name]
     return seen.private[0, :, columns].tolist()
+
+
+def places(seen):
+    """Where everybody is, (B, E, 2)."""
+    return seen.entities[..., :2] * POSITION_UNIT

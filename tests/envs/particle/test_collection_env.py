@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from collection import arranged, make, wait
+from collection import arranged, make, places, wait
 
 from controllers.scripted import ScriptedController
 from envs.check import check_env
@@ -48,7 +48,7 @@ def test_sizes_take_turns():
 def test_agents_start_around_the_home():
     seen = make(1, train_team="4").reset()
     expected = [[0.12, 0], [0, 0.12], [-0.12, 0], [0, -0.12]]
-    torch.testing.assert_close(seen.entities[0, :4, :2], torch.tensor(expected))
+    torch.testing.assert_close(places(seen)[0, :4], torch.tensor(expected))
 
 
 def test_members_in_training_and_in_tests():
@@ -96,7 +96,7 @@ def test_joining_and_leaving():
     for before, after in zip(history, history[1:], strict=False):
         joined, left = after.agent_mask & ~before.agent_mask, before.agent_mask & ~after.agent_mask
         joins += int(joined.sum())
-        place, speed = after.entities[:, :6, :2][joined], after.private[:, :, :2][joined]
+        place, speed = places(after)[:, :6][joined], after.private[:, :, :2][joined]
         torch.testing.assert_close(place.norm(dim=-1), torch.full((len(place),), 0.12))
         assert (speed == 0).all()
         assert (after.private[:, :, 4][joined] == 1).all()  # empty hands
@@ -217,8 +217,8 @@ def test_the_variants():
         env = make(50, variant=variant, train_team="4")
         rewards, history = play(env, "greedy", 60)
         assert history[-1].info["collected"].sum() > 100
-        places = torch.cat([seen.entities[:, 5:11, :2] for seen in history])
-        assert (len(places.unique(dim=0)) == 1) is fixed
+        seen_at = torch.cat([places(seen)[:, 5:11] for seen in history])
+        assert (len(seen_at.unique(dim=0)) == 1) is fixed
         assert any(seen.entity_mask[:, -1].any() for seen in history) is invader
         assert (rewards.min() < 0).item() is invader
         assert not history[0].entity_mask[:, -1].any() or invader
@@ -232,7 +232,7 @@ def test_greedy_by_hand():
     env = arranged([(-0.4, -0.3), (0.2, -0.8), (0.6, 0.2)], loads=[(1, 0)], invader=(0.6, 0.6))
     act = env.SCRIPTED["greedy"](env.spec)
     seen = env.step(act(env._show(torch.zeros(1)), env.generator))
-    moves = seen.entities[0, :3, :2] - torch.tensor([(-0.4, -0.3), (0.2, -0.8), (0.6, 0.2)])
+    moves = places(seen)[0, :3] - torch.tensor([(-0.4, -0.3), (0.2, -0.8), (0.6, 0.2)])
     expected = [
         [-0.025 * 0.8, 0.025 * 0.6],  # to the nearer blue one, (-0.4, 0.3) away
         [-0.025 * 0.2 / 0.68**0.5, 0.025 * 0.8 / 0.68**0.5],  # home
@@ -262,9 +262,9 @@ def test_greedy_in_worker_processes():
     with WorkerEnv(ResourceCollectionEnv, args, 2, seed=0) as env:
         seen = env.reset(team="5")
         assert not torch.equal(seen.entities[0], seen.entities[1])  # workers play different scenarios
-        before = seen.entities[:, :5, :2]
+        before = places(seen)[:, :5]
         seen = env.step(ResourceCollectionEnv.SCRIPTED["greedy"](env.spec)(seen, torch.Generator()))
-        assert ((seen.entities[:, :5, :2] - before).norm(dim=-1) > 0.005).all()
+        assert ((places(seen)[:, :5] - before).norm(dim=-1) > 0.005).all()
 
 
 # --- settings ---

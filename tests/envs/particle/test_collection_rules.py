@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from collection import CORNERS, arranged, make, private, wait
+from collection import CORNERS, arranged, make, places, private, wait
+
+from envs.particle.resource_collection.encoding import POSITION_UNIT
 
 NOTHING, RED, GREEN, BLUE = ([float(i == k) for i in range(4)] for k in range(4))
 FIRST_RESOURCE = 1  # behind the agents and the home
@@ -107,7 +109,7 @@ def test_random_places():
 def test_the_invader_walks_home_and_costs_four():
     env = arranged([(-0.5, 0.5)], invader=(0.3, 0.4))
     seen = wait(env)
-    assert seen.entities[0, -1, :2].tolist() == pytest.approx([0.27, 0.36])  # 0.05 of 0.5
+    assert places(seen)[0, -1].tolist() == pytest.approx([0.27, 0.36])  # 0.05 of 0.5
     env = arranged([(-0.5, 0.5)], invader=(0.12, 0))  # radii 0.11 and the reach of 0.01
     seen = wait(env)
     assert seen.reward.item() == -4
@@ -171,8 +173,8 @@ def test_actions():
         # 5 * 0.5 for 0.1 s, then the new speed for 0.1 s
         assert seen.private[0, 0, :2].tolist() == pytest.approx([0.25 * x for x in expected])
         place = [0.4 + 0.025 * x for x in expected]
-        assert seen.private[0, 0, 2:4].tolist() == pytest.approx(place)
-        assert seen.entities[0, 0, :2].tolist() == pytest.approx(place)
+        assert (seen.private[0, 0, 2:4] * POSITION_UNIT).tolist() == pytest.approx(place)
+        assert places(seen)[0, 0].tolist() == pytest.approx(place)
 
 
 def test_speed_ends_at_the_attribute():
@@ -218,7 +220,8 @@ def test_sight():
 def test_features():
     env = arranged([(0.4, 0.4)], invader=(0.5, -0.5))
     seen = env._show(torch.zeros(1))
-    member = pytest.approx([0.4, 0.4, 1, 0, 0, 0, 0, 0, 0.1, 0.5, 0.9, 0.5])
+    # places in units of 0.2
+    member = pytest.approx([2.0, 2.0, 1, 0, 0, 0, 0, 0, 0.1, 0.5, 0.9, 0.5])
     assert seen.entities[0, 0].tolist() == member
     kinds = seen.entities[0, :, env.spec.feature_slices["kind"]].argmax(-1).tolist()
     assert kinds == [0, 1, 2, 3, 4, 2, 3, 4, 5]

@@ -12,6 +12,9 @@ KINDS = ("agent", "home", "red", "green", "blue", "invader")
 #: Columns of `private`: the agent's own velocity and place, what it carries (nothing, red, green, blue) and what it has
 #: just touched (nothing, home, red, green, blue, invader).
 PRIVATE = {"velocity": slice(0, 2), "position": slice(2, 4), "load": slice(4, 8), "touched": slice(8, 14)}
+#: What positions are counted in, of entities and in `private`: the usual sight. The square is 9 of these wide; where a
+#: resource in sight lies from the agent has to show in the difference of two positions.
+POSITION_UNIT = 0.2
 FIGURES = ("collected", "delivered", "invaders_caught", "invaders_home")
 
 
@@ -61,7 +64,7 @@ class Encoder:
         private = torch.cat(
             [
                 world.velocity,
-                world.position[:, :slots],
+                world.position[:, :slots] / POSITION_UNIT,
                 (agents - world.load.sum(dim=0))[None],
                 world.load,
                 (agents - world.touched.sum(dim=0))[None],
@@ -90,7 +93,7 @@ class Encoder:
             traits[:, : spec.agents, member] = world.members.permute(2, 1, 0)
             self._traits, self._traits_of = traits, world.members
         entities = self._traits * here[:, :, None]
-        entities[:, :, spec.feature_slices["position"]] = world.position.permute(2, 1, 0)
+        entities[:, :, spec.feature_slices["position"]] = world.position.permute(2, 1, 0) / POSITION_UNIT
         return entities
 
     def _sees(self, world: World) -> Tensor:
