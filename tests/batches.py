@@ -1,11 +1,11 @@
 """Random episode batches and small learners for the tests of networks and learners; padding and reordering of both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from components.action_selectors import EpsilonGreedy
+from components.action_selectors import EpsilonGreedy, SoftPolicies
 from components.episodes import EpisodeBatch
 from components.schedules import LinearDecay
 from controllers.coach import CoachController
@@ -13,7 +13,7 @@ from controllers.collaq import CollaqController
 from controllers.entity import EntityController, View
 from envs.base import EnvSpec
 from learners import REGISTRY as LEARNERS
-from learners.base import BellmanLearner
+from learners.learner import Learner
 from modules.agents.collaq_agent import CollaqAgent
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.coach import Coach, CoachSizes
@@ -158,8 +158,8 @@ def make_controller(
 KINDS = (*MIXERS, *(name for name in LEARNERS if name != "q"), "refil_vdn", "refil_linear", "copa_no_var")
 
 
-def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> BellmanLearner:
-    """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer."""
+def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
+    """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer, and none where it learns on-policy."""
     torch.manual_seed(seed)
     combinations = {
         "refil_vdn": ("refil", "vdn"),
@@ -174,4 +174,10 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> BellmanLe
         strength = 0.0 if kind == "copa_no_var" else 0.1
         config = {"lambda_variational": strength, "lambda_entropy": strength, **config}
         config = {"coach_embed_dim": EMBED, "attn_heads": HEADS, **config}
+    if learner_class.ON_POLICY:
+        mixer = "none"
+        controller.selector = SoftPolicies(LinearDecay(0.0, 0.0, 0))
+        # target networks, for one, are of no concern to it
+        known = {field.name for field in fields(learner_class.Config)}
+        config = {"attn_embed_dim": EMBED, "attn_heads": HEADS, **{k: v for k, v in config.items() if k in known}}
     return learner_class(controller, make_mixer(mixer, spec, name == "copa"), learner_class.Config(**config), seed)

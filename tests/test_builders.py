@@ -16,6 +16,8 @@ from utils.errors import UserError
         (["--config=refil", "controller=coach"], "learner=refil needs controller=entity, got controller=coach"),
         (["--config=collaq", "controller=entity"], "learner=collaq needs controller=collaq, got controller=entity"),
         (["--config=refil", "mixer=none"], "learner=refil needs a mixer, got mixer=none: use one of flex_qmix, "),
+        (["--config=mappo", "mixer=vdn"], "learner=mappo .* needs mixer=none"),
+        (["--config=mappo", "controller=coach"], "learner=mappo needs controller=entity"),
         (["--config=scripted"], "evaluate=True"),
         (["evaluate=true"], "checkpoint_path"),
         (["--config=copa", "sequence_length=6"], "sequence_length=6 must be a multiple of broadcast_interval=4"),
@@ -31,6 +33,8 @@ def test_a_learner_gets_the_settings_that_its_config_names(name):
     learner_class = REGISTRY[name]
     controller = next(iter(learner_class.CONTROLLERS), "entity")
     words = [f"learner={name}", f"controller={controller}", "device=cpu", "gamma=0.5", "seed=3"]
+    if learner_class.ON_POLICY:
+        words += ["epsilon_start=0", "epsilon_finish=0", "action_selector=soft_policies", "mixer=none"]
     config = load_config([*words, "imagine_split=0.25", "lambda_entropy=0.125"])
     builders.check(config)
     spec = batches.make_spec()

@@ -1,5 +1,6 @@
 """Battles are learnt, and the same seed gives the same run."""
 
+import pytest
 import torch
 from conftest import tiny_overrides
 
@@ -62,8 +63,10 @@ def test_a_duel_is_learnt(tmp_path):
     assert late > 5.5
 
 
-def test_the_same_seed_gives_the_same_run(tmp_path):
-    words = ["--config=copa", "--env-config=sc2_sz", "with", *tiny_overrides(test_teams="3-5"), *SHORT]
+@pytest.mark.parametrize("algorithm", ["copa", "mappo"])
+def test_the_same_seed_gives_the_same_run(tmp_path, algorithm):
+    words = [f"--config={algorithm}", "--env-config=sc2_sz", "with", *tiny_overrides(algorithm, test_teams="3-5")]
+    words += SHORT
     (one, first), (two, second), (_, other) = (
         train(tmp_path / name, *words, f"seed={seed}") for name, seed in (("a", 3), ("b", 3), ("c", 4))
     )

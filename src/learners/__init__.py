@@ -3,11 +3,14 @@
 from learners.base import BellmanLearner
 from learners.collaq import CollaqLearner
 from learners.copa import CopaLearner
+from learners.learner import Learner
+from learners.mappo import MappoLearner
 from learners.refil import RefilLearner
 
-REGISTRY: dict[str, type[BellmanLearner]] = {
+REGISTRY: dict[str, type[Learner]] = {
     "q": BellmanLearner,
     "refil": RefilLearner,
     "copa": CopaLearner,
     "collaq": CollaqLearner,
+    "mappo": MappoLearner,
 }

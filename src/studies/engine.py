@@ -24,6 +24,7 @@ import main
 from studies.declaration import Cell, Row, Study, assignments
 from utils.checkpoints import MANIFEST, find_checkpoint
 from utils.config import load_config
+from utils.config_checks import REPLAY_KEYS, registry
 from utils.errors import UserError
 from utils.interrupt import Interrupted, StopSignal
 from utils.locks import Busy, locked
@@ -189,7 +190,7 @@ class Engine:
 
     def _training_words(self, cell: Cell) -> list[str]:
         length = [] if self.t_max is None else [f"t_max={self.t_max}"]
-        return [*cell.words(), *assignments(self.study.training), *length, *self.overrides]
+        return [*cell.words(), *assignments(self.study.training), *length, *self._overrides(cell)]
 
     def _settings(self, cell: Cell, seed: int) -> dict[str, Any]:
         """What decides how the models of `cell` and `seed` learn."""
@@ -234,7 +235,14 @@ class Engine:
         )
 
     def _testing_words(self, row: Row) -> list[str]:
-        return [*row.cell.words(), *assignments(row.settings), *assignments(self.study.testing), *self.overrides]
+        shared = assignments(self.study.testing)
+        return [*row.cell.words(), *assignments(row.settings), *shared, *self._overrides(row.cell)]
+
+    def _overrides(self, cell: Cell) -> list[str]:
+        """The overrides that mean something to `cell`: a method that learns on-policy refuses the replay's settings."""
+        if not registry("learners")[load_config(cell.words()).learner].ON_POLICY:
+            return list(self.overrides)
+        return [word for word in self.overrides if word.split("=")[0] not in REPLAY_KEYS]
 
     # --- both -----------------------------------------------------------------------------------------------------
 
