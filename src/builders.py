@@ -12,12 +12,14 @@ from components import action_selectors, schedules
 from components.replay import ReplayBuffer
 from controllers.base import Controller
 from controllers.coach import CoachController
+from controllers.collaq import CollaqController
 from controllers.entity import EntityController, View
 from controllers.mipi import MipiController
 from controllers.scripted import ScriptedController
 from envs.base import EntityEnv, EnvSpec
-from learners.base import BellmanLearner
+from learners.learner import Learner
 from modules import mixers
+from modules.agents.collaq_agent import CollaqAgent
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.agents.mipi_agent import MipiAgent
 from modules.coach import Coach, CoachSizes
@@ -65,6 +67,10 @@ def check(config: Config) -> None:
     if learner_class.NEEDS_MIXER and mixers.REGISTRY[config.mixer] is None:
         use = ", ".join(name for name, mixer_class in mixers.REGISTRY.items() if mixer_class is not None)
         raise UserError(f"learner={config.learner} needs a mixer, got mixer={config.mixer}: use one of {use}")
+    if learner_class.ON_POLICY:
+        if mixers.REGISTRY[config.mixer] is not None:
+            raise UserError(f"learner={config.learner} has a value of the whole team: it needs mixer=none")
+        return
     for kind, interval in (("coach", "broadcast_interval"), ("periodic", "view_interval")):
         if kind in (config.controller, config.view) and config.sequence_length % config[interval]:
             raise UserError(
@@ -124,6 +130,9 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
             beta=config.beta,
             memory_steps=config.sequence_length,
         )
+    elif config.controller == "collaq":
+        agent = CollaqAgent(sizes, config.alone_view)
+        controller = CollaqController(agent, selector, view, spec, memory_steps=config.sequence_length)
     elif config.controller == "mipi":
         controller = MipiController(
             MipiAgent(sizes),
@@ -153,7 +162,7 @@ def build_mixer(config: Config, spec: EnvSpec) -> Mixer | None:
     return mixer_class(sizes).to(build_device(config))
 
 
-def build_learner(config: Config, controller: EntityController, spec: EnvSpec) -> BellmanLearner:
+def build_learner(config: Config, controller: EntityController, spec: EnvSpec) -> Learner:
     """The learner of `controller`, with its mixer."""
     learner_class = learners.REGISTRY[config.learner]
     settings = learner_class.Config(**{field.name: config[field.name] for field in fields(learner_class.Config)})

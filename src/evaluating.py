@@ -9,7 +9,7 @@ import torch
 import builders
 from controllers.entity import EntityController
 from envs.base import EntityEnv
-from learners.base import BellmanLearner
+from learners.learner import Learner
 from runners.evaluation import summarise
 from runners.runner import Runner
 from utils.checkpoints import load_checkpoint
@@ -85,7 +85,7 @@ def count_test_envs(config: Config) -> int:
     return int(min(config.batch_size_run, config.test_nepisode))
 
 
-def load_learner(learner: BellmanLearner, state: dict[str, Any], folder: Path) -> None:
+def load_learner(learner: Learner, state: dict[str, Any], folder: Path) -> None:
     """Load the state that was saved in `folder`.
 
     Raises:

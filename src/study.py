@@ -1,7 +1,7 @@
 """Studies: train what is missing, test, write a table and a figure. `python src/study.py --help` explains the words.
 
-Exit codes: 0 the study is complete, 1 a training or a test failed, 2 the user can correct something, 130 or 143 it was
-stopped; the same command continues it.
+Exit codes: 0 the study is complete, 1 a training or a test failed, or another process is at it, 2 the user can correct
+something, 130 or 143 it was stopped; the same command continues it.
 """
 
 import argparse
@@ -69,7 +69,9 @@ def _run(study: Study, options: argparse.Namespace, overrides: list[str], comman
     print(f"wrote {folder / 'table.md'}, table.csv, figure.png")
     for what in engine.failed:
         print(f"failed: {what}", file=sys.stderr)
-    return 1 if engine.failed else 0
+    for place, other in engine.busy.items():
+        print(f"missing: {place} is being worked on by {other}", file=sys.stderr)
+    return 1 if engine.failed or engine.busy else 0
 
 
 class _Parser(argparse.ArgumentParser):

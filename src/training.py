@@ -7,7 +7,7 @@ import builders
 from components.replay import ReplayBuffer
 from controllers.entity import EntityController
 from evaluating import Evaluation, count_test_envs, describe, load_learner, one_line, tell_what_runs, test
-from learners.base import BellmanLearner, Metrics
+from learners.learner import Learner, Metrics
 from runners.runner import Rollout, Runner
 from utils.checkpoints import load_checkpoint, save_checkpoint
 from utils.config import Config
@@ -27,8 +27,10 @@ class Training:
         if not isinstance(controller, EntityController):
             raise UserError(f"controller={config.controller} does not learn")
         self.controller = controller
-        self.learner: BellmanLearner = builders.build_learner(config, controller, env.spec)
-        self.replay: ReplayBuffer = builders.build_replay(config, env.spec)
+        self.learner: Learner = builders.build_learner(config, controller, env.spec)
+        #: None where learning is on-policy
+        self.replay: ReplayBuffer | None = None if self.learner.ON_POLICY else builders.build_replay(config, env.spec)
+        self.saved_replay = self.replay if config.save_replay_buffer else None
         self.sampler = make_generator(derive_seed(config.seed, "replay"))
         self.runner = Runner(env, controller, derive_seed(config.seed, "actions"))
         # worker processes are dear: they serve training and tests in turn; a batch in this process has one of its own
@@ -81,20 +83,26 @@ class Training:
 
     def round(self) -> Metrics:
         """Play one episode in every environment and make the updates that follow from it."""
-        config = self.config
         rollout = self.runner.play(t_env=self.t_env)
         assert rollout.batch is not None
-        self.replay.insert(rollout.batch)
         before, self.t_env = self.t_env, self.t_env + int(rollout.lengths.sum())
         self.episodes += len(rollout.lengths)
         self.train_figures.add(rollout)
+        if self.replay is None:
+            return self.learner.train(rollout.batch.to(self.controller.device), self.episodes)
+        self.replay.insert(rollout.batch)
+        return self._replayed(self.replay, before)
+
+    def _replayed(self, replay: ReplayBuffer, before: int) -> Metrics:
+        """The updates from the replay that are due since step `before`."""
+        config = self.config
         updates = config.training_iters
         if config.steps_per_update:
             updates = self.t_env // config.steps_per_update - before // config.steps_per_update
         metrics: Metrics = {}
-        if self.replay.can_sample(config.batch_size):
+        if replay.can_sample(config.batch_size):
             for _ in range(updates):
-                batch = self.replay.sample(config.batch_size, self.sampler)
+                batch = replay.sample(config.batch_size, self.sampler)
                 metrics = self.learner.train(batch.to(self.controller.device), self.episodes)
         return metrics
 
@@ -114,8 +122,8 @@ class Training:
                 "sampler": self.sampler.get_state(),
             },
         }
-        if self.config.save_replay_buffer:
-            state["replay"] = self.replay.state_dict()
+        if self.saved_replay is not None:
+            state["replay"] = self.saved_replay.state_dict()
         folder = Path(self.config.local_results_path) / "models" / self.recorder.run_id / str(self.t_env)
         save_checkpoint(folder, state)
         self.saved_at = self.t_env
@@ -123,21 +131,22 @@ class Training:
 
     def restore(self, path: Path, load_step: int) -> None:
         """Continue where the checkpoint was written; without a saved replay, with an empty one."""
-        names = ["learner", "runner", "progress"] + (["replay"] if self.config.save_replay_buffer else [])
+        names = ["learner", "runner", "progress"] + ([] if self.saved_replay is None else ["replay"])
         folder, state = load_checkpoint(path, load_step, names)
         load_learner(self.learner, state["learner"], folder)
         progress = state["progress"]
         try:
             self.runner.load_state_dict(state["runner"])
-            if self.config.save_replay_buffer:
-                self.replay.load_state_dict(state["replay"])
+            if self.saved_replay is not None:
+                self.saved_replay.load_state_dict(state["replay"])
         except (ValueError, RuntimeError, KeyError) as error:
             raise UserError(f"checkpoint {str(folder)!r} does not fit these settings: {one_line(error)}") from None
         self.t_env, self.episodes = progress["t_env"], progress["episodes"]
         self.clock.update(progress["clock"])
         self.sampler.set_state(progress["sampler"])
         self.saved_at = self.t_env
-        self.recorder.note(f"resuming {folder}" + ("" if self.config.save_replay_buffer else " with an empty replay"))
+        emptied = self.replay is not None and self.saved_replay is None
+        self.recorder.note(f"resuming {folder}" + (" with an empty replay" if emptied else ""))
 
     # --- tests and logs -------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Random episode batches and small learners for the tests of networks and learners; padding and reordering of both."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -10,11 +10,13 @@ from components.action_selectors import EpsilonGreedy, SoftPolicies
 from components.episodes import EpisodeBatch
 from components.schedules import LinearDecay
 from controllers.coach import CoachController
+from controllers.collaq import CollaqController
 from controllers.entity import EntityController, View
 from controllers.mipi import MipiController
 from envs.base import EnvSpec
 from learners import REGISTRY as LEARNERS
-from learners.base import BellmanLearner
+from learners.learner import Learner
+from modules.agents.collaq_agent import CollaqAgent
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.agents.mipi_agent import MipiAgent
 from modules.coach import Coach, CoachSizes
@@ -140,12 +142,15 @@ def make_controller(
     interval: int = 4,
     beta: float = 0.0,
     view: str = "local",
+    alone_view: str = "no_teammates",
     alone: bool = False,
 ):
     """`kind`: a name in controllers.REGISTRY."""
     strategy = STRATEGY if kind == "coach" else 0
     sizes = AgentSizes(spec.features + spec.actions, spec.private, spec.actions, EMBED, HEADS, HIDDEN, strategy)
     selector = EpsilonGreedy(LinearDecay(0.0, 0.0, 0))
+    if kind == "collaq":
+        return CollaqController(CollaqAgent(sizes, alone_view), selector, View(view, interval), spec)
     if kind == "mipi":
         policies = SoftPolicies(LinearDecay(0.0, 0.0, 0))
         return MipiController(MipiAgent(sizes), policies, View(view, interval), spec, alone=alone)
@@ -172,8 +177,8 @@ MIPI = {
 }
 
 
-def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> BellmanLearner:
-    """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer."""
+def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
+    """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer, and none where it learns on-policy."""
     torch.manual_seed(seed)
     combinations = {
         "refil_vdn": ("refil", "vdn"),
@@ -186,9 +191,15 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> BellmanLe
     name, mixer = combinations.get(kind, alone)
     learner_class = LEARNERS[name]
     config = {**MIPI.get(kind, {}), **config}
-    controller = make_controller(spec, learner_class.CONTROLLERS[0], alone=config.get("alpha") == math.inf)
+    controller = make_controller(spec, *learner_class.CONTROLLERS[:1], alone=config.get("alpha") == math.inf)
     if name == "copa":
         strength = 0.0 if kind == "copa_no_var" else 0.1
         config = {"lambda_variational": strength, "lambda_entropy": strength, **config}
         config = {"coach_embed_dim": EMBED, "attn_heads": HEADS, **config}
+    if learner_class.ON_POLICY:
+        mixer = "none"
+        controller.selector = SoftPolicies(LinearDecay(0.0, 0.0, 0))
+        # target networks, for one, are of no concern to it
+        known = {field.name for field in fields(learner_class.Config)}
+        config = {"attn_embed_dim": EMBED, "attn_heads": HEADS, **{k: v for k, v in config.items() if k in known}}
     return learner_class(controller, make_mixer(mixer, spec, name == "copa"), learner_class.Config(**config), seed)

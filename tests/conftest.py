@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+
+from learners import REGISTRY as LEARNERS
+from utils.command_line import CONFIG_DIR
+from utils.config_checks import REPLAY_KEYS
 
 # several test runs share a machine, and tensors this small gain nothing from threads
 torch.set_num_threads(1)
@@ -32,9 +37,16 @@ _TINY = {
 }
 
 
-def tiny_overrides(**more: object) -> list[str]:
-    """Words for the command line that let any YAML run in a second or two; `more` replaces or adds settings."""
-    return [f"{key}={value}" for key, value in {**_TINY, **more}.items()]
+def tiny_overrides(algorithm: str = "aqmix", **more: object) -> list[str]:
+    """Words for the command line that let any YAML run in a second or two; `more` replaces or adds settings.
+
+    `algorithm` is the YAML that they are for: those that learn on-policy refuse the replay's settings.
+    """
+    settings = {**_TINY, **more}
+    chosen = yaml.safe_load((CONFIG_DIR / "algs" / f"{algorithm}.yaml").read_text(encoding="utf-8"))
+    if LEARNERS[chosen.get("learner", "q")].ON_POLICY:
+        settings = {key: value for key, value in settings.items() if key not in REPLAY_KEYS}
+    return [f"{key}={value}" for key, value in settings.items()]
 
 
 @pytest.fixture

@@ -14,9 +14,12 @@ from utils.errors import UserError
     [
         (["--config=copa", "controller=entity"], "learner=copa needs controller=coach, got controller=entity"),
         (["--config=refil", "controller=coach"], "learner=refil needs controller=entity, got controller=coach"),
+        (["--config=collaq", "controller=entity"], "learner=collaq needs controller=collaq, got controller=entity"),
         (["--config=mipi", "controller=entity"], "learner=mipi needs controller=mipi, got controller=entity"),
-        (["--config=mipi", "learner=q"], "learner=q needs controller=entity or coach, got controller=mipi"),
+        (["--config=mipi", "learner=q"], "learner=q needs controller=entity or coach or collaq, got controller=mipi"),
         (["--config=refil", "mixer=none"], "learner=refil needs a mixer, got mixer=none: use one of flex_qmix, "),
+        (["--config=mappo", "mixer=vdn"], "learner=mappo .* needs mixer=none"),
+        (["--config=mappo", "controller=coach"], "learner=mappo needs controller=entity"),
         (["--config=scripted"], "evaluate=True"),
         (["evaluate=true"], "checkpoint_path"),
         (["--config=copa", "sequence_length=6"], "sequence_length=6 must be a multiple of broadcast_interval=4"),
@@ -30,7 +33,10 @@ def test_what_does_not_go_together_is_refused(words, named):
 @pytest.mark.parametrize("name", REGISTRY)
 def test_a_learner_gets_the_settings_that_its_config_names(name):
     learner_class = REGISTRY[name]
-    words = [f"learner={name}", f"controller={learner_class.CONTROLLERS[0]}", "device=cpu", "gamma=0.5", "seed=3"]
+    controller = next(iter(learner_class.CONTROLLERS), "entity")
+    words = [f"learner={name}", f"controller={controller}", "device=cpu", "gamma=0.5", "seed=3"]
+    if learner_class.ON_POLICY:
+        words += ["epsilon_start=0", "epsilon_finish=0", "action_selector=soft_policies", "mixer=none"]
     config = load_config([*words, "imagine_split=0.25", "lambda_entropy=0.125"])
     builders.check(config)
     spec = batches.make_spec()

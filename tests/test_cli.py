@@ -99,7 +99,8 @@ def short(task: str) -> list[str]:
 def test_every_yaml_runs(results, algorithm, task):
     scripted = algorithm == "scripted"
     more = ["evaluate=true"] if scripted else []
-    words = [f"--config={algorithm}", f"--env-config={task}", "with", *tiny_overrides(t_max=60), *short(task), *more]
+    words = [f"--config={algorithm}", f"--env-config={task}", "with"]
+    words += [*tiny_overrides(algorithm, t_max=60), *short(task), *more]
     complete(*words, results=results)
     assert status(results, 1) == "COMPLETED"
     recorded = metrics(results, 1)
@@ -120,9 +121,10 @@ def tensors(state: object, where: str = "") -> dict[str, torch.Tensor]:
     return {place: found for key, entry in entries for place, found in tensors(entry, f"{where}/{key}").items()}
 
 
-def test_a_resumed_run_goes_on_as_if_nothing_had_happened(results):
-    words = ["--config=copa", "--env-config=sc2_3m", *short("sc2_3m")]
-    words += tiny_overrides(t_max=240, save_model_interval=80, save_replay_buffer=True)
+@pytest.mark.parametrize("algorithm", ["copa", "mappo"])
+def test_a_resumed_run_goes_on_as_if_nothing_had_happened(results, algorithm):
+    words = [f"--config={algorithm}", "--env-config=sc2_3m", *short("sc2_3m")]
+    words += tiny_overrides(algorithm, t_max=240, save_model_interval=80, save_replay_buffer=True)
     complete(*words, results=results)
     first = min(int(folder.name) for folder in (results / "models" / "1").iterdir())
     assert first < 240
@@ -203,12 +205,14 @@ def test_sigterm_without_sacred(results):
 def test_errors_are_one_line_and_leave_nothing(results):
     for words, named in (
         (["--config=copa", "gama=0.9"], "'gamma'"),
+        (["--config=collaq", "alone_view=nobody"], "one of no_teammates, self"),
         (["--config=mipi", "alpha=nan"], "a number or inf"),
         (["--config=mipi_entropy", "alpha=inf"], "regulariser=mutual_information"),
         (["--config=mipi", "--env-config=matrix_game", "test_teams=AA"], "AB, BA, BB"),
         (["--config=scripted", "evaluate=true", "policy=nonesuch"], "nonesuch"),
         (["--config=scripted", "evaluate=true", "save_video=battle.avi"], ".gif or .mp4"),
         (["save_video=battle.gif"], "evaluate=True"),
+        (["--config=mappo", "buffer_size=100"], "buffer_size=100"),
     ):
         with Program(*words, results=results) as program:
             code, err = program.finish()

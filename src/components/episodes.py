@@ -59,6 +59,12 @@ class EpisodeBatch:
         """The same batch on `device`."""
         return EpisodeBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
+    def split(self, parts: int) -> list["EpisodeBatch"]:
+        """At most `parts` batches of neighbouring sequences, of equal size as far as possible."""
+        size = -(-len(self.filled_mask) // parts)
+        pieces = {f.name: getattr(self, f.name).split(size) for f in fields(self)}
+        return [EpisodeBatch(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
+
     def trim(self) -> "EpisodeBatch":
         """Cut the batch to its longest sequence and to the entity slots that are used in it at all.
 

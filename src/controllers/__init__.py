@@ -2,6 +2,7 @@
 
 from controllers.base import Controller
 from controllers.coach import CoachController
+from controllers.collaq import CollaqController
 from controllers.entity import EntityController
 from controllers.mipi import MipiController
 from controllers.scripted import ScriptedController
@@ -9,6 +10,7 @@ from controllers.scripted import ScriptedController
 REGISTRY: dict[str, type[Controller]] = {
     "entity": EntityController,
     "coach": CoachController,
+    "collaq": CollaqController,
     "mipi": MipiController,
     "scripted": ScriptedController,
 }

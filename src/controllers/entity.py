@@ -112,6 +112,8 @@ class Unroll(NamedTuple):
     broadcast: Broadcast | None = None
     #: (K, M, A, H) the recurrent states behind the values, without gradients, where a learner asks more of them
     states: Tensor | None = None
+    #: (M, A, U) CollaQ: Q_collab(o_alone) under the controller's own view
+    collab_alone: Tensor | None = None
 
 
 class EntityController(nn.Module, Controller):
@@ -138,7 +140,7 @@ class EntityController(nn.Module, Controller):
 
     def initial_state(self, num_envs: int) -> ControllerState:
         return {
-            "hidden": torch.zeros(num_envs, self.spec.agents, self.agent.sizes.hidden, device=self.device),
+            "hidden": torch.zeros(num_envs, self.spec.agents, self.agent.state_size, device=self.device),
             "present": torch.zeros(num_envs, self.spec.agents, dtype=torch.bool, device=self.device),
             "step": torch.zeros(num_envs, dtype=torch.int64, device=self.device),
         }

@@ -1,13 +1,18 @@
 """Learners: how stored episodes become gradients."""
 
 from learners.base import BellmanLearner
+from learners.collaq import CollaqLearner
 from learners.copa import CopaLearner
+from learners.learner import Learner
+from learners.mappo import MappoLearner
 from learners.mipi import MipiLearner
 from learners.refil import RefilLearner
 
-REGISTRY: dict[str, type[BellmanLearner]] = {
+REGISTRY: dict[str, type[Learner]] = {
     "q": BellmanLearner,
     "refil": RefilLearner,
     "copa": CopaLearner,
+    "collaq": CollaqLearner,
+    "mappo": MappoLearner,
     "mipi": MipiLearner,
 }

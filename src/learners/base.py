@@ -2,7 +2,7 @@
 
 An algorithm is the hooks that it overrides: `groups` (further views of the same entities), `objective` (what is
 minimised), `td_loss`, `targets`, `next_value` and `improve` (further steps after that of the values), and what it says
-of itself: `Config`, `CONTROLLERS`, `NEEDS_MIXER`.
+of itself (`Learner`): `Config`, `CONTROLLERS`, `NEEDS_MIXER`.
 """
 
 import copy
@@ -15,72 +15,50 @@ from torch import Tensor, nn
 
 from components.episodes import EpisodeBatch
 from controllers.entity import EntityController, Prepared, Unroll
+from learners.learner import Learner, LearnerConfig, Metrics
 from learners.returns import lambda_returns
 from modules.mixers.base import Imagined, Mixed, Mixer, MixerInputs
 from utils.masking import masked_argmax, masked_max, masked_mean
-from utils.seeding import make_generator
-
-#: name -> detached scalar
-Metrics = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class BellmanConfig:
+class BellmanConfig(LearnerConfig):
     """Settings that every value learner has; the comments stand in config/default.yaml."""
 
-    gamma: float = 0.99
-    lr: float = 5e-4
     optim_alpha: float = 0.99
-    optim_eps: float = 1e-5
-    grad_norm_clip: float = 10.0
     double_q: bool = True
     td_lambda: float = 0.0
     target_update_interval: int = 200
     target_update_unit: str = "episodes"
-    amp: bool = False
 
 
-class BellmanLearner:
+class BellmanLearner(Learner):
     """Double Q-learning on a mixed team value (QMIX's scheme with entity networks).
 
     Padded steps have weight 0 and are never bootstrapped from; a terminated step does not bootstrap, a truncated one
     does; the legal-action mask applies to the arg max of the online network and to the target network's maximum.
     """
 
-    #: frozen dataclass of the learner's settings; its fields are keys of config/default.yaml
-    Config: ClassVar[type[BellmanConfig]] = BellmanConfig
-    #: names of the controllers that it goes with
-    CONTROLLERS: ClassVar[tuple[str, ...]] = ("entity", "coach")
-    #: whether mixer=none is refused
-    NEEDS_MIXER: ClassVar[bool] = False
+    Config = BellmanConfig
+    config: BellmanConfig
+    CONTROLLERS: ClassVar[tuple[str, ...]] = (
+        "entity",
+        "coach",
+        "collaq",
+    )  # their agents act by the values that are learnt
+    OPTIMISER = torch.optim.RMSprop
 
     def __init__(self, controller: EntityController, mixer: Mixer | None, config: BellmanConfig, seed: int) -> None:
-        self.controller, self.mixer, self.config = controller, mixer, config
+        super().__init__(controller, mixer, config, seed)
         self.target_controller, self.target_mixer = copy.deepcopy(controller), copy.deepcopy(mixer)
-        self.generator = make_generator(seed, controller.device)
-        self.updates = 0
         self.last_target_update = 0
-        self.parameters = [p for module in self.modules().values() for p in module.parameters()]
-        self.optimiser = torch.optim.RMSprop(self.parameters, **self._optimiser_settings())
 
     def _optimiser_settings(self) -> dict[str, Any]:
-        return {"lr": self.config.lr, "alpha": self.config.optim_alpha, "eps": self.config.optim_eps}
-
-    def modules(self) -> dict[str, nn.Module]:
-        """The networks that are trained, by name."""
-        trained: dict[str, nn.Module] = {"controller": self.controller}
-        if self.mixer is not None:
-            trained["mixer"] = self.mixer
-        return trained
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Trained parameters of each network, and their total."""
-        counts = {name: sum(p.numel() for p in module.parameters()) for name, module in self.modules().items()}
-        return {**counts, "total": sum(counts.values())}
+        return {**super()._optimiser_settings(), "alpha": self.config.optim_alpha}
 
     def compile(self) -> None:
-        """Compile the networks' non-recurrent parts (torch.compile). Online and target networks each get their own:
-        a compiled method is bound to the network that it was taken from.
+        """Online and target networks each get their own: a compiled method is bound to the network that it was
+        taken from.
         """
         for controller in (self.controller, self.target_controller):
             controller.agent.perceive = torch.compile(controller.agent.perceive, dynamic=True)  # type: ignore[method-assign]
@@ -91,12 +69,7 @@ class BellmanLearner:
     # --- one update -----------------------------------------------------------------------------------------------
 
     def train(self, batch: EpisodeBatch, episodes: int) -> Metrics:
-        """Make one update and return its figures.
-
-        Args:
-            batch: from the replay, on the learner's device.
-            episodes: collected so far, for the target network's clock.
-        """
+        """Make one update and return its figures; `episodes` is for the target network's clock."""
         device_type = self.controller.device.type
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.config.amp):
             data, online, groups = self.passes(batch)
@@ -235,27 +208,16 @@ class BellmanLearner:
             self.target_mixer.load_state_dict(self.mixer.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next update depends on."""
-        state: dict[str, Any] = {name: module.state_dict() for name, module in self.modules().items()}
+        state = super().state_dict()
         state["target_controller"] = self.target_controller.state_dict()
         if self.target_mixer is not None:
             state["target_mixer"] = self.target_mixer.state_dict()
-        state["optimiser"] = self.optimiser.state_dict()
-        state["generator"] = self.generator.get_state()
-        state["counters"] = {"updates": self.updates, "last_target_update": self.last_target_update}
+        state["counters"]["last_target_update"] = self.last_target_update
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up training where `state_dict` left it."""
-        for name, module in self.modules().items():
-            module.load_state_dict(state[name])
+        super().load_state_dict(state)
         self.target_controller.load_state_dict(state["target_controller"])
         if self.target_mixer is not None:
             self.target_mixer.load_state_dict(state["target_mixer"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        # running averages come from the checkpoint, settings from the configuration: a resumed run may have another lr
-        for group in self.optimiser.param_groups:
-            group.update(self._optimiser_settings())
-        self.generator.set_state(state["generator"].cpu())
-        self.updates = state["counters"]["updates"]
         self.last_target_update = state["counters"]["last_target_update"]

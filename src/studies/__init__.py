@@ -5,9 +5,21 @@ from collections.abc import Mapping
 from studies.copa import COPA_INTERVAL, COPA_SENSITIVITY, COPA_TABLE1
 from studies.declaration import Study
 from studies.matrix_game import MIPI_FIGURE2
+from studies.mipi import MIPI_RESOURCE_COLLECTION, MIPI_TABLE1, MIPI_TABLE2, MIPI_TABLE3
 from studies.rescue import RESCUE_TABLE2
 
 #: Name on the command line -> study.
 REGISTRY: Mapping[str, Study] = {
-    study.name: study for study in (COPA_TABLE1, COPA_INTERVAL, COPA_SENSITIVITY, RESCUE_TABLE2, MIPI_FIGURE2)
+    study.name: study
+    for study in (
+        COPA_TABLE1,
+        COPA_INTERVAL,
+        COPA_SENSITIVITY,
+        RESCUE_TABLE2,
+        MIPI_FIGURE2,
+        MIPI_TABLE1,
+        MIPI_TABLE2,
+        MIPI_TABLE3,
+        MIPI_RESOURCE_COLLECTION,
+    )
 }

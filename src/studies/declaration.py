@@ -50,6 +50,11 @@ class Row:
     #: label of the row that relative columns divide by
     reference: str = ""
 
+    @property
+    def tests(self) -> str:
+        """Folder of its tests, below `tests` in that of the model."""
+        return ",".join(assignments(self.settings)) or "plain"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -86,13 +91,24 @@ class Point:
 
 @dataclass(frozen=True)
 class Curves:
-    """Lines through points, such as performance against team size, with the range trained on shaded."""
+    """Lines through points, such as performance against a setting."""
 
     xlabel: str
     ylabel: str
     #: (label, points) of each line
     lines: tuple[tuple[str, tuple[Point, ...]], ...]
-    shaded: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class TeamSizes:
+    """Performance against the size of the team, the sizes trained on shaded; the paper's numbers as dashed lines."""
+
+    #: whose teams are sizes, or ranges such as "3-5", which stand at their middle
+    columns: tuple[Column, ...]
+    ylabel: str
+    trained_on: tuple[int, int]
+    #: (title, lines) of each panel, side by side; a line is (label, label of its row)
+    panels: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -104,7 +120,7 @@ class Study:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
-    figure: Bars | Curves
+    figure: Bars | Curves | TeamSizes
     #: where the paper's numbers stand; empty: there is no paper
     source: str = ""
     #: environment steps that the paper trains for

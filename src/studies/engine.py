@@ -8,6 +8,9 @@ Every training and every test is a run of `main.py` with a record of its own:
                                     tests/<settings>/test.json, sacred/<run>/
 
 A scripted team has no seeds: its tests lie in `<results>/<task>/<cell>/tests`.
+
+Several processes may carry out the same study, or studies that share cells: each locks the folder of the cell and seed
+that it is at, and goes on to another one where it finds somebody else.
 """
 
 import json
@@ -21,8 +24,10 @@ import main
 from studies.declaration import Cell, Row, Study, assignments
 from utils.checkpoints import MANIFEST, find_checkpoint
 from utils.config import load_config
+from utils.config_checks import REPLAY_KEYS, registry
 from utils.errors import UserError
 from utils.interrupt import Interrupted, StopSignal
+from utils.locks import Busy, locked
 
 #: Settings that decide where and how fast a run goes and what it leaves, but not what is learned.
 _INCIDENTAL = {
@@ -76,9 +81,13 @@ class Engine:
     models: Path | None = None
     #: trainings and tests that did not work
     failed: list[str] = field(default_factory=list)
+    #: cells and seeds that are left to another process, with its name
+    busy: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> Results:
         """Do what is not done yet and return every row's outcomes.
+
+        What another process is at is left to the end, and given up where that is still at it then.
 
         Raises:
             UserError: a setting cannot be, or a folder holds models that were trained with other settings.
@@ -88,15 +97,38 @@ class Engine:
         found: Results = {row.label: [] for row in self.study.rows}
         jobs: list[tuple[Cell, int | None]] = [(cell, None) for cell in self.study.cells if not cell.learns]
         jobs += [(cell, seed) for seed in self.seeds for cell in self.study.cells if cell.learns]
-        for number, (cell, seed) in enumerate(jobs, start=1):
-            print(f"[{number}/{len(jobs)}] {_place(cell, seed)}", flush=True)
-            if cell.learns and self.models is None and not self._train(cell, seed):
-                continue
-            for row in self.study.rows_of(cell):
-                outcome = self._test(row, seed)
-                if outcome is not None:
-                    found[row.label].append(outcome)
+        waiting = list(enumerate(jobs, start=1))
+        for _ in range(2):  # what another process is at is tried once more after all the rest
+            now, waiting, self.busy = waiting, [], {}
+            for number, (cell, seed) in now:
+                place = _place(cell, seed)
+                print(f"[{number}/{len(jobs)}] {place}", flush=True)
+                try:
+                    outcomes = self._carry_out(cell, seed)
+                except Busy as other:
+                    print(f"{place} is being worked on by {other}", flush=True)
+                    self.busy[place] = str(other)
+                    waiting.append((number, (cell, seed)))
+                    continue
+                for label, outcome in outcomes:
+                    found[label].append(outcome)
         return found
+
+    def _carry_out(self, cell: Cell, seed: int | None) -> list[tuple[str, Outcome]]:
+        """Train and test a cell with a seed, and return the outcomes with the labels of their rows.
+
+        Raises:
+            Busy: another process does.
+        """
+        folder = self.results / _place(cell, seed)
+        if seed is not None and self.models is None:
+            with locked(folder):
+                self._check_settings(cell, seed)  # once more: another process may have been here since
+                if not self._train(cell, seed):
+                    return []
+        with locked(folder / "tests"):  # apart from training, so that unfinished models can be tested meanwhile
+            tested = [(row.label, self._test(row, seed)) for row in self.study.rows_of(cell)]
+        return [(label, outcome) for label, outcome in tested if outcome is not None]
 
     # --- before anything starts -----------------------------------------------------------------------------------
 
@@ -143,15 +175,13 @@ class Engine:
 
     # --- training -------------------------------------------------------------------------------------------------
 
-    def _train(self, cell: Cell, seed: int | None) -> bool:
+    def _train(self, cell: Cell, seed: int) -> bool:
         """Train to the end, from the newest checkpoint where there is one; False where it did not work."""
-        assert seed is not None
         folder = self.results / _place(cell, seed)
         settings = self._settings(cell, seed)
         checkpoint = _newest(folder)
         if checkpoint is not None and int(checkpoint.name) >= settings["t_max"]:
             return True
-        folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / "settings.json", settings)
         words = [*self._training_words(cell), f"seed={seed}", f"local_results_path={folder}"]
         if checkpoint is not None:
@@ -160,7 +190,7 @@ class Engine:
 
     def _training_words(self, cell: Cell) -> list[str]:
         length = [] if self.t_max is None else [f"t_max={self.t_max}"]
-        return [*cell.words(), *assignments(self.study.training), *length, *self.overrides]
+        return [*cell.words(), *assignments(self.study.training), *length, *self._overrides(cell)]
 
     def _settings(self, cell: Cell, seed: int) -> dict[str, Any]:
         """What decides how the models of `cell` and `seed` learn."""
@@ -185,7 +215,7 @@ class Engine:
             "settings": {key: value for key, value in config.items() if key not in _INCIDENTAL},
             "checkpoint": checkpoint and _fingerprint(checkpoint),
         }
-        folder = self.results / place / "tests" / (",".join(assignments(row.settings)) or "plain")
+        folder = self.results / place / "tests" / row.tests
         record = _read_json(folder / "test.json")
         if {key: record.get(key) for key in identity} != identity:
             words += ["evaluate=True", *_source(checkpoint), f"local_results_path={folder}"]
@@ -205,7 +235,14 @@ class Engine:
         )
 
     def _testing_words(self, row: Row) -> list[str]:
-        return [*row.cell.words(), *assignments(row.settings), *assignments(self.study.testing), *self.overrides]
+        shared = assignments(self.study.testing)
+        return [*row.cell.words(), *assignments(row.settings), *shared, *self._overrides(row.cell)]
+
+    def _overrides(self, cell: Cell) -> list[str]:
+        """The overrides that mean something to `cell`: a method that learns on-policy refuses the replay's settings."""
+        if not registry("learners")[load_config(cell.words()).learner].ON_POLICY:
+            return list(self.overrides)
+        return [word for word in self.overrides if word.split("=")[0] not in REPLAY_KEYS]
 
     # --- both -----------------------------------------------------------------------------------------------------
 

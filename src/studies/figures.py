@@ -1,9 +1,10 @@
 """One picture of a study. matplotlib is imported here alone, and only when a figure is drawn."""
 
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from studies.declaration import Bars, Column, Curves, Study
+from studies.declaration import Bars, Column, Curves, Study, TeamSizes
 from studies.engine import Results
 from studies.statistics import Summary
 from studies.tables import extent, summary
@@ -16,18 +17,25 @@ def draw(path: Path, study: Study, results: Results) -> None:
     """Write the study's figure as a PNG; what was not measured is left out."""
     from matplotlib.figure import Figure
 
-    bars = isinstance(study.figure, Bars)
-    picture = Figure(figsize=(max(6.4, 1.1 * len(study.rows)) if bars else 6.4, 4.8), layout="constrained")
-    axes = picture.add_subplot()
-    if isinstance(study.figure, Bars):
-        _draw_bars(axes, study, study.figure, results)
-    else:
-        _draw_curves(axes, study, study.figure, results)
-    axes.set_title(f"{study.title}\n{extent(results)}")
-    axes.grid(axis="y", alpha=0.3)
-    axes.set_axisbelow(True)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend()
+    figure, width, panels = study.figure, 6.4, 1
+    if isinstance(figure, Bars):
+        width = max(width, 1.1 * len(study.rows))
+    elif isinstance(figure, TeamSizes):
+        panels = len(figure.panels)
+        width = max(width, 4.8 * panels)
+    picture = Figure(figsize=(width, 4.8), layout="constrained")
+    picture.suptitle(f"{study.title}\n{extent(results)}")
+    for number, axes in enumerate(picture.subplots(1, panels, sharey=True, squeeze=False)[0]):
+        if isinstance(figure, Bars):
+            _draw_bars(axes, study, figure, results)
+        elif isinstance(figure, Curves):
+            _draw_curves(axes, study, figure, results)
+        else:
+            _draw_team_sizes(axes, study, figure, number, results)
+        axes.grid(axis="y", alpha=0.3)
+        axes.set_axisbelow(True)
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend()
     picture.savefig(path, dpi=150)
 
 
@@ -51,8 +59,6 @@ def _draw_bars(axes: "Axes", study: Study, figure: Bars, results: Results) -> No
 
 
 def _draw_curves(axes: "Axes", study: Study, figure: Curves, results: Results) -> None:
-    if figure.shaded is not None:
-        axes.axvspan(*figure.shaded, color="0.9", label="trained on")
     marks = []
     for label, points in figure.lines:
         places, found = [], []
@@ -75,6 +81,30 @@ def _draw_curves(axes: "Axes", study: Study, figure: Curves, results: Results) -
         axes.set_xticks(numbers)
     axes.set_xlabel(figure.xlabel)
     axes.set_ylabel(f"{figure.ylabel}, 95 % interval")
+
+
+def _draw_team_sizes(axes: "Axes", study: Study, figure: TeamSizes, panel: int, results: Results) -> None:
+    title, lines = figure.panels[panel]
+    axes.axvspan(*figure.trained_on, color="0.9", label="trained on")
+    sizes = [fmean(map(int, column.team.split("-"))) for column in figure.columns]
+    for number, (label, name) in enumerate(lines):
+        row, colour = study.row(name), f"C{number}"
+        across = [(size, summary(results, row, column)) for size, column in zip(sizes, figure.columns, strict=True)]
+        places, found = [size for size, of in across if of], [of for _, of in across if of]
+        if found:
+            means = [of.mean for of in found]
+            axes.errorbar(places, means, yerr=_errors(found), marker="o", capsize=3, color=colour, label=label)
+        paper = [row.paper.get((column.team, column.figure)) for column in figure.columns]
+        marks = [(size, pair[0]) for size, pair in zip(sizes, paper, strict=True) if pair]
+        if marks:
+            axes.plot(*zip(*marks, strict=True), "--D", color=colour, fillstyle="none", markersize=4, alpha=0.6)
+    if any(study.row(name).paper for _, name in lines):
+        axes.plot([], [], "--D", color="0.4", fillstyle="none", markersize=4, label="paper")
+    axes.set_xticks(sizes, [column.team for column in figure.columns])
+    axes.set_xlabel("team size")
+    if panel == 0:  # the panels share the axis
+        axes.set_ylabel(f"{figure.ylabel}, 95 % interval")
+    axes.set_title(title)
 
 
 def _mark_paper(axes: "Axes", places: list[tuple[float, float]]) -> None:

@@ -12,12 +12,10 @@ from typing import Any
 import yaml
 
 from utils.command_line import CONFIG_DIR, CommandLine, config_names, parse_command_line, parse_value
-from utils.config_checks import INFINITE, check_values, convert, convert_teams, registry
+from utils.config_checks import COMMAND_LINE, INFINITE, check_values, convert, convert_teams, registry
 from utils.errors import UserError
 from utils.suggest import nearest
 from utils.version import ROOT
-
-_COMMAND_LINE = "command line"
 
 
 class Config(Mapping[str, Any]):
@@ -99,7 +97,7 @@ def build_config(command: CommandLine) -> Config:
         # text stays text where the default is text: a name such as 1e3 is not a number
         keep = isinstance(defaults.get(key), str) and key != "imagine_split"
         value = parse_value(text) if not keep or text[:1] in ("'", '"') else text
-        _assign(values, sources, defaults, key, value, _COMMAND_LINE)
+        _assign(values, sources, defaults, key, value, COMMAND_LINE)
     return _finish(values, sources)
 
 

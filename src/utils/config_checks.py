@@ -47,6 +47,28 @@ def _fraction_or_uniform(value: Any) -> str | None:
     return None if value == "uniform" or (not isinstance(value, str) and 0 <= value <= 1) else "uniform, or from 0 to 1"
 
 
+#: The source of values that the user gave.
+COMMAND_LINE = "command line"
+
+#: What only learning from a replay, with target networks and exploration, has a use for.
+REPLAY_KEYS = (
+    "training_iters",
+    "steps_per_update",
+    "epsilon_decay",
+    "epsilon_anneal_time",
+    "buffer_size",
+    "buffer_dtype",
+    "buffer_device",
+    "sequence_length",
+    "batch_size",
+    "optim_alpha",
+    "double_q",
+    "td_lambda",
+    "target_update_interval",
+    "target_update_unit",
+    "save_replay_buffer",
+)
+
 #: Key -> what its value may be, once it has the right type. Keys that are not here take any value of their type.
 CHECKS: Mapping[str, Check] = {
     "name": matching(r"\S+", "a word"),
@@ -88,6 +110,11 @@ CHECKS: Mapping[str, Check] = {
     "grad_norm_clip": above(0),
     "target_update_interval": at_least(1),
     "target_update_unit": one_of("episodes", "updates"),
+    "gae_lambda": within(0, 1),
+    "clip_range": above(0),
+    "ppo_epochs": at_least(1),
+    "num_mini_batch": at_least(1),
+    "entropy_coef": at_least(0),
     "imagine_lambda": within(0, 1),
     "imagine_split": _fraction_or_uniform,
     "broadcast_interval": at_least(1),
@@ -96,6 +123,8 @@ CHECKS: Mapping[str, Check] = {
     "beta": at_least(0),
     "lambda_variational": at_least(0),
     "lambda_entropy": at_least(0),
+    "alone_view": one_of("no_teammates", "self"),
+    "mara_weight": at_least(0),
     "alpha": at_least(0),
     "regulariser": one_of("mutual_information", "entropy"),
     "ba_iterations": at_least(1),
@@ -129,6 +158,8 @@ def check_values(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     for width in ("attn_embed_dim", "hypernet_embed", "coach_embed_dim"):
         if values[width] % values["attn_heads"]:
             raise UserError(f"{width}={values[width]} must be a multiple of attn_heads={values['attn_heads']}")
+    if registry("learners")[values["learner"]].ON_POLICY:
+        _check_on_policy(values, sources)
     if values["batch_size"] > values["buffer_size"]:
         raise UserError(
             f"batch_size={values['batch_size']} is more than buffer_size={values['buffer_size']}: "
@@ -142,6 +173,24 @@ def check_values(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     for end in ("epsilon_start", "epsilon_finish"):
         if values["epsilon_decay"] == "exponential" and values[end] == 0:
             raise UserError(f"{end}=0: no exponential epsilon_decay starts or ends there; use a small number")
+
+
+def _check_on_policy(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """A task's YAML may well set what value learners need; a user who sets it here expects something of it."""
+    learner = values["learner"]
+    for key in REPLAY_KEYS:
+        if sources[key] == COMMAND_LINE:
+            raise UserError(
+                f"{key}={values[key]!r} ({COMMAND_LINE}): learner={learner} learns from each round's episodes alone, "
+                "without replay, target network or epsilon; batch_size_run, ppo_epochs and num_mini_batch are its keys"
+            )
+    wanted = {"epsilon_start": 0.0, "epsilon_finish": 0.0, "action_selector": "soft_policies", "sequence_length": 0}
+    for key, value in wanted.items():
+        if values[key] != value:
+            raise UserError(
+                f"{key}={values[key]!r} ({sources[key]}): learner={learner} learns from whole episodes of its "
+                f"own policy: {key} must be {value!r}, as --config={learner} has it"
+            )
 
 
 def convert(value: Any, kind: type, infinite: bool = False) -> Any:

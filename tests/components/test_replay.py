@@ -369,3 +369,12 @@ def test_a_replay_of_another_size_is_refused() -> None:
         ReplayBuffer(SPEC, 4, 2).load_state_dict(state)
     with pytest.raises(ValueError, match="entities"):
         ReplayBuffer(replace(SPEC, features=4), 4).load_state_dict(state)
+
+
+@pytest.mark.parametrize(("parts", "sizes"), [(1, [5]), (2, [3, 2]), (3, [2, 2, 1]), (5, [1] * 5), (9, [1] * 5)])
+def test_a_batch_is_split_into_neighbours(parts: int, sizes: list[int]) -> None:
+    batch = episodes([3, 1, 2, 3, 2])
+    split = batch.split(parts)
+    assert [len(part.reward) for part in split] == sizes
+    for f in fields(batch):
+        assert torch.equal(torch.cat([getattr(part, f.name) for part in split]), getattr(batch, f.name))

@@ -22,7 +22,7 @@ class Listener:
 
 
 @pytest.mark.parametrize("view", ["local", "full", "periodic"])
-@pytest.mark.parametrize("kind", ["entity", "coach"])
+@pytest.mark.parametrize("kind", ["entity", "coach", "collaq"])
 def test_acting_and_unrolling_agree(kind, view, monkeypatch):
     """Also where a slot is left and taken again: an empty memory, no last action, a new strategy."""
     from modules.coach import Gaussian
@@ -44,7 +44,7 @@ def test_acting_and_unrolling_agree(kind, view, monkeypatch):
     torch.testing.assert_close(acted[filled], q[:, : acted.shape[1]][filled], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["entity", "coach"])
+@pytest.mark.parametrize("kind", ["entity", "coach", "collaq"])
 def test_acting_with_the_memory_of_a_piece_and_unrolling_pieces_agree(kind, monkeypatch):
     from modules.coach import Gaussian
 

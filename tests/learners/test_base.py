@@ -261,7 +261,7 @@ def test_bfloat16_stays_close_and_gradients_finite(kind):
     batch = batches.random_batch(spec)
     plain, half = (batches.make_learner(kind, spec, amp=amp) for amp in (False, True))
     one, two = plain.train(batch, 0), half.train(batch, 0)
-    assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=0.05)
+    assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=0.1)
     assert all(torch.isfinite(p).all() for p in half.parameters)
 
 

@@ -22,6 +22,8 @@ def _still_policies(monkeypatch):
 
 def loss_and_gradients(kind, spec, batch, groups):
     learner = batches.make_learner(kind, spec)
+    if learner.ON_POLICY:
+        return on_policy_loss_and_gradients(learner, batch)
     with torch.no_grad():  # apart from the online networks, so that a mix-up of the two shows
         for parameter in learner.target_controller.parameters():
             parameter.mul_(0.9)
@@ -30,6 +32,17 @@ def loss_and_gradients(kind, spec, batch, groups):
     loss, figures = learner.loss(batch)
     loss.backward()
     return loss.detach(), [p.grad for p in learner.parameters if p.grad is not None], figures
+
+
+def on_policy_loss_and_gradients(learner, batch):
+    (lesson,), figures = learner.prepare(batch)
+    with torch.no_grad():  # away from the policy that acted, so that some ratios are clipped
+        for parameter in learner.controller.agent.head.parameters():
+            parameter.mul_(3.0)
+    loss, more = learner.loss(lesson)
+    assert 0 < more["clip_fraction"] < 1
+    loss.backward()
+    return loss.detach(), [p.grad for p in learner.parameters], {**figures, **more}
 
 
 @pytest.mark.parametrize("rearrangement", [batches.padded, batches.permuted])
@@ -84,7 +97,7 @@ def test_steps_of_the_policies_do_not_depend_on_slots(kind, rearrangement):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["flex_qmix", "copa", "mipi"])
+@pytest.mark.parametrize("kind", ["flex_qmix", "copa", "collaq", "mappo", "mipi"])
 def test_values_follow_their_agents(kind):
     spec = batches.make_spec()
     batch = batches.random_batch(spec)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from modules.mixers import REGISTRY
-from modules.mixers.base import Imagined, Mixer, MixerInputs
+from modules.mixers.base import Imagined, Mixer, MixerInputs, MixerSizes
 
 #: every mixer that is registered comes under these tests
 NAMES = [name for name, entry in REGISTRY.items() if entry is not None]
@@ -56,6 +56,17 @@ def test_flexible_mixer_by_hand():
     # hidden = ELU(2 * .26894142 + .5, 2 * .73105858 - 6) = (1.03788284, e^-4.53788284 - 1 = -.98930392)
     # Q = 1.03788284 * .88079708 - .98930392 * .11920292 + 4
     assert mixer(q, inputs).q_tot.item() == pytest.approx(4.796236, abs=1e-5)
+
+
+def test_the_flexible_mixer_starts_near_a_sum(inputs):
+    """Every value counts for about (3 / 4) (3 / 4) in `Q_tot`; an even mixture would make it 1 / 32."""
+    torch.manual_seed(0)
+    mixer = REGISTRY["flex_qmix"](MixerSizes(inputs[1].entities.shape[-1], heads=2, hypernet=32, embed=32))
+    present = inputs[1].entity_mask[:, : inputs[0].agents]
+    q = torch.rand(present.shape, requires_grad=True)
+    mixer(q, inputs[1]).q_tot.sum().backward()
+    assert q.grad[present].mean().item() == pytest.approx(0.5625, abs=0.15)
+    assert q.grad[present].min() > 0.2
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,12 +7,14 @@ from conftest import tiny_overrides
 
 import builders
 import study
-from studies import REGISTRY
+from studies import REGISTRY, mipi
 from studies.copa import INTERVALS
-from studies.declaration import Bars
+from studies.declaration import Bars, TeamSizes
 from utils.config import load_config
 
 STUDIES = list(REGISTRY.values())
+#: figures that every method has
+SCORES = ("return", "battle_won")
 #: every episode is short, so that a training is one round
 TINY = [word for word in tiny_overrides(test_nepisode=1) if not word.startswith("t_max")]
 
@@ -24,8 +26,10 @@ def test_a_declaration_holds_together(found):
     assert {row.reference for row in found.rows} <= {"", *labels}
     for row in found.rows:
         assert found.cells[[cell.path for cell in found.cells].index(row.cell.path)] == row.cell
-    if isinstance(found.figure, Bars):
+    if isinstance(found.figure, Bars | TeamSizes):
         assert set(found.figure.columns) <= set(found.columns)
+        if isinstance(found.figure, TeamSizes):
+            assert [label for _, lines in found.figure.panels for _, label in lines] == labels
         return
     for _, points in found.figure.lines:
         assert {point.row for point in points} <= set(labels)
@@ -96,6 +100,33 @@ def test_an_update_has_as_many_steps_at_every_interval():
     assert len(REGISTRY["copa_interval"].cells) == len(INTERVALS)
 
 
+def test_mipi_trains_with_the_papers_settings():
+    for armies, task in mipi.TASKS.items():
+        for name in ("mipi", "mipi_entropy"):
+            config = load_config([f"--config={name}", f"--env-config={task}"])
+            assert (config.alpha, config.ba_iterations, config.lr) == (float(mipi.ALPHA[armies]), 4, 5e-4)
+            assert config.imagine_lambda == 0.5
+        assert load_config(["--config=mipi_value", f"--env-config={task}"]).alpha == 0
+    collecting = next(row.cell for row in REGISTRY["mipi_resource_collection"].rows if row.label == "MIPI")
+    config = load_config(collecting.words())
+    assert (config.alpha, config.ba_iterations, config.imagine_lambda) == (0.05, 1, 0)
+
+
+def test_mipi_meets_its_baselines_on_equal_terms():
+    """All of a task see the same episodes, with the learning rate and the target network's clock of appendix B."""
+    for name in ("mipi_table1", "mipi_resource_collection"):
+        cells = [cell for cell in REGISTRY[name].cells if cell.learns]
+        for task in {cell.task for cell in cells}:
+            configs = [load_config([*cell.words(), "device=cpu"]) for cell in cells if cell.task == task]
+            assert len({(config.env_args, config.test_teams, config.lr, config.t_max) for config in configs}) == 1
+            assert configs[0].env_args.train_team == "3-5"
+            assert (configs[0].lr, configs[0].test_teams) == (5e-4, ("3-5", "6", "7", "8"))
+            replaying = [config for config in configs if config.name != "mappo"]
+            assert {(config.target_update_interval, config.target_update_unit) for config in replaying} == {
+                (200, "episodes")
+            }
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """One folder for all: the studies of a task share models."""
@@ -112,6 +143,6 @@ def test_it_runs(results, name):
     with open(results / name / "table.csv", newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == len(found.rows) * len(found.columns)
-    measured = {(line["method"], line["team"]) for line in lines if line["figure"] == "return" and line["mean"]}
+    measured = {(line["method"], line["team"]) for line in lines if line["figure"] in SCORES and line["mean"]}
     assert measured == {(row.label, column.team) for row in found.rows for column in found.columns}
     assert (results / name / "figure.png").exists()

@@ -1,6 +1,7 @@
 """Studies from the command line to the table: a toy study in this process, killed and stopped ones too."""
 
 import ast
+import contextlib
 import csv
 import json
 import math
@@ -21,6 +22,7 @@ import study
 from studies.engine import Engine
 from training import Training
 from utils.interrupt import StopSignal
+from utils.locks import locked
 
 SRC = Path(study.__file__).parent
 TINY = [word for word in tiny_overrides() if not word.startswith("t_max")]
@@ -141,6 +143,31 @@ def test_every_run_is_recorded_as_if_it_had_been_started_alone(finished):
     assert facts["arguments"][:2] == ["--config=aqmix", "--env-config=sc2_3m"]
 
 
+def test_publishing(finished, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(SRC.parent / "benchmarks")
+    import publish
+
+    monkeypatch.setattr(publish, "PUBLISHED", tmp_path)
+    target = publish.publish_study(finished / "toy", "mine", toy_study.REGISTRY)
+    models = [f"sc2_3m/{cell}/seed{seed}/" for cell in ("aqmix", "copa") for seed in (0, 1)]
+    expected = {"table.md", "table.csv", "figure.png", "sc2_3m/random/evaluation.json"}
+    expected |= {place + name for place in models for name in ("config.json", "run.json")}
+    expected |= {place + "evaluation.json" for place in models if "aqmix" in place}
+    expected |= {f"{place}evaluation_beta={beta}.json" for place in models if "copa" in place for beta in (0, 1000)}
+    assert {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()} == expected
+    model = target / "sc2_3m" / "copa" / "seed1"
+    record, config = (json.loads((model / f"{name}.json").read_text()) for name in ("run", "config"))
+    assert record["status"] == "COMPLETED"
+    assert (config["seed"], config["controller"]) == (1, "coach")
+    test = json.loads((finished / "sc2_3m" / "copa" / "seed1" / "tests" / "beta=1000" / "test.json").read_text())
+    assert json.loads((model / "evaluation_beta=1000.json").read_text()) == test["evaluation"]
+    # the machine's folders are not published
+    table = (target / "table.md").read_text(encoding="utf-8")
+    assert table.splitlines()[-1].startswith("    python src/study.py toy --t-max=60 --seeds 0 1 with device=cpu ")
+    for path in (path for path in target.rglob("*.*") if path.suffix != ".png"):
+        assert str(finished) not in path.read_text(encoding="utf-8")
+
+
 # --- once more ------------------------------------------------------------------------------------------------------
 
 
@@ -242,22 +269,35 @@ def test_a_signal_between_two_runs_stops_too(results):
     assert not list(results.glob("**/sacred"))
 
 
-def test_a_killed_training_is_resumed(results):
-    start = "import sys; sys.path[:0] = sys.argv[1:3]; import study, toy_study"
-    start += "; sys.exit(study.main(sys.argv[3:], toy_study.REGISTRY))"
-    words = ["single", "--t-max=120", "--seeds", "0", f"--results={results}", "with", *TINY, "save_model_interval=16"]
-    with subprocess.Popen(
-        [sys.executable, "-c", start, str(SRC), str(Path(toy_study.__file__).parent), *words],
+def start(*words: str) -> subprocess.Popen:
+    """A toy study in a process of its own."""
+    code = "import sys; sys.path[:0] = sys.argv[1:3]; import study, toy_study"
+    code += "; sys.exit(study.main(sys.argv[3:], toy_study.REGISTRY))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(SRC), str(Path(toy_study.__file__).parent), *words],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as program:
-        watch = threading.Timer(120, program.kill)
+    )
+
+
+def test_a_killed_training_is_resumed(results, capsys):
+    words = ["single", "--t-max=120", "--seeds", "0", f"--results={results}", "with", *TINY, "save_model_interval=16"]
+    folder = results / "sc2_3m" / "aqmix" / "seed0"
+    with start(*words) as program:
+        watch = threading.Timer(240, program.kill)
         watch.start()
         next(line for line in program.stdout if line.startswith("checkpoint"))
-        program.kill()
         watch.cancel()
-    folder = results / "sc2_3m" / "aqmix" / "seed0"
+        program.send_signal(signal.SIGSTOP)  # nobody else trains what it holds, even while it stands still
+        try:
+            assert study.main(words, toy_study.REGISTRY) == 1
+        finally:
+            program.kill()
+    out, err = capsys.readouterr()
+    assert out.count(f"sc2_3m/aqmix/seed0 is being worked on by process {program.pid} on ") == 2
+    assert err.startswith(f"missing: sc2_3m/aqmix/seed0 is being worked on by process {program.pid} on ")
+    assert runs(folder) == ["1"]
     assert json.loads((folder / "sacred" / "1" / "run.json").read_text())["status"] == "RUNNING"
     killed_at = newest(folder)
     assert killed_at < 120
@@ -265,6 +305,58 @@ def test_a_killed_training_is_resumed(results):
     source = json.loads((folder / "sacred" / "2" / "config.json").read_text())["checkpoint_path"]
     assert source.endswith(f"models/1/{killed_at}")
     assert newest(folder) >= 120
+
+
+def test_what_another_process_is_at_is_left_to_it(results):
+    words = ("single", "--t-max=60", "--seeds", "0", "1")
+    first, second = (results / "sc2_3m" / "aqmix" / f"seed{seed}" for seed in (0, 1))
+    with locked(first):
+        assert carry_out(*words, results=results) == 1
+    assert (runs(first), runs(second)) == ([], ["1"])
+    assert markdown(results, "A-QMIX", "single")[1] == "1"
+    assert carry_out(*words, results=results) == 0
+    assert (runs(first), runs(second)) == (["1"], ["1"])
+    assert markdown(results, "A-QMIX", "single")[1] == "2"
+
+
+def test_what_another_process_was_at_is_done_in_the_end(results, monkeypatch):
+    whole = single_run.main
+    with contextlib.ExitStack() as other:
+        other.enter_context(locked(results / "sc2_3m" / "aqmix" / "seed0"))
+
+        def freeing(words):
+            other.close()
+            return whole(words)
+
+        monkeypatch.setattr(single_run, "main", freeing)
+        assert carry_out("single", "--t-max=60", "--seeds", "0", "1", results=results) == 0
+    assert markdown(results, "A-QMIX", "single")[1] == "2"
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_unfinished_models_are_tested_while_they_are_trained(copied):
+    with locked(copied / "sc2_3m" / "aqmix" / "seed0"):
+        assert carry_out("single", f"--evaluate-only={copied}", results=copied) == 0
+    assert markdown(copied, "A-QMIX", "single")[1] == "2"
+
+
+def test_processes_share_a_study(results):
+    words = ["toy", "--t-max=60", f"--results={results}", "with", *TINY]
+    programs = [start(*words) for _ in range(2)]
+    codes = []
+    for program in programs:
+        with program:
+            watch = threading.Timer(240, program.kill)
+            watch.start()
+            program.communicate()
+            watch.cancel()
+        codes.append(program.returncode)
+    assert 0 in codes  # the last to finish has everything
+    assert set(codes) <= {0, 1}
+    for cell in ("aqmix", "copa"):
+        for seed in (0, 1):
+            assert runs(results / "sc2_3m" / cell / f"seed{seed}") == ["1"]
+    assert [markdown(results, method)[1] for method in ("A-QMIX", "COPA, beta 0")] == ["2", "2"]
 
 
 def test_a_failed_run_is_a_gap_and_not_the_end(finished, results, monkeypatch, capsys):

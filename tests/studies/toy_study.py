@@ -46,7 +46,6 @@ CURVES = Study(
             ("COPA", tuple(Point(FREQUENCY, row.label, RETURN) for row in ROWS[2:])),
             ("by number", (Point(1, "COPA, beta 0", RETURN),)),
         ),
-        shaded=(0, 2),
     ),
     **COMMON,
 )

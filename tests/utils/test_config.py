@@ -201,6 +201,34 @@ def test_an_option_twice_is_an_error():
     assert "twice" in error_of("--config=copa", "--config=refil")
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "buffer_size=100", "buffer_dtype=float16", "buffer_device=device", "batch_size=8", "sequence_length=4",
+        "td_lambda=0.5", "double_q=False", "target_update_interval=10", "target_update_unit=updates",
+        "training_iters=2", "steps_per_update=100", "save_replay_buffer=True", "optim_alpha=0.9",
+        "epsilon_anneal_time=100", "epsilon_decay=exponential", "epsilon_start=0.5", "epsilon_finish=0.1",
+        "action_selector=epsilon_greedy",
+    ],
+)  # fmt: skip
+def test_on_policy_learning_refuses_what_it_cannot_use(word):
+    message = error_of("--config=mappo", "--env-config=resource_collection", word)
+    key, _, value = word.partition("=")
+    assert f"{key}=" in message
+    assert value in message
+    assert "mappo" in message
+
+
+def test_a_task_may_set_what_on_policy_learning_does_not_use():
+    config = load_config(["--config=mappo", "--env-config=resource_collection"])
+    assert config.batch_size == 512
+    assert config.epsilon_decay == "linear"
+    assert config.sequence_length == 0  # or agents would forget in play what they remember in learning
+    assert "epsilon_start=1.0 (default.yaml)" in error_of("learner=mappo")
+    words = ["learner=mappo", "epsilon_start=0", "epsilon_finish=0", "action_selector=soft_policies"]
+    assert "sequence_length=4 (envs/rescue.yaml)" in error_of("--env-config=rescue", *words)
+
+
 def test_exponential_decay_needs_ends_above_zero():
     assert "epsilon_finish" in error_of("epsilon_decay=exponential", "epsilon_finish=0")
     assert load_config(["epsilon_finish=0"]).epsilon_finish == 0

@@ -22,9 +22,6 @@ MOVE_AMOUNT = 2.0
 #: Ranges for what is legal and what is seen: between centres, the same for all units.
 SHOOT_RANGE = 6.0
 SIGHT_RANGE = 9.0
-#: What positions relative to the centre of mass are counted in: two moves. A battle spreads over a few of these, and
-#: who is nearer has to show in the features.
-RELATIVE_UNIT = 4.0
 REWARD_KILL = 10.0
 REWARD_WIN = 200.0
 REWARD_MAX = 20.0
@@ -161,7 +158,8 @@ class Encoder:
         # a weapon that shot early within its game loop has a little more than the whole cooldown before it
         moving[:, :4].div_(self._full[..., at]).clamp_(max=1.0)
         moving[:, 4:6].sub_(half).div_(half)
-        moving[:, 6:].sub_(centre).div_(RELATIVE_UNIT)
+        # not in half map widths: who is nearer has to show
+        moving[:, 6:].sub_(centre)
         moving[:, 4:].mul_(living[:, None])
         return View(
             entities=_battle_first(entities),

@@ -53,6 +53,11 @@ class EntityAgent(nn.Module):
                 nn.Linear(sizes.hidden, sizes.actions),
             )
 
+    @property
+    def state_size(self) -> int:
+        """Width of what an agent carries from step to step."""
+        return self.sizes.hidden
+
     def perceive(self, inputs: Tensor, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
         """What the agents see, without memory: all steps at once, once per mask.
 

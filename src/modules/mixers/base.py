@@ -103,6 +103,11 @@ class HyperNet(nn.Module):
             self.attention = EntityAttention(sizes.hypernet, sizes.hypernet, sizes.hypernet, sizes.heads)
         self.final = nn.Linear(sizes.hypernet, sizes.embed)
 
+    def start_at(self, value: float) -> None:
+        """Let the first entry of the vectors start around `value`."""
+        with torch.no_grad():
+            self.final.bias[0] = value
+
     def _read_out(self, seen: Tensor) -> Tensor:
         """The attention's output layer and the final layer in one product: nothing non-linear stands between them."""
         weight = self.final.weight @ self.attention.out.weight

@@ -1,10 +1,15 @@
 """The flexible mixer of A-QMIX (COPA, section 2; REFIL, section 3.1)."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from modules.mixers.base import HyperNet, Imagined, Mixer, MixerInputs, MixerSizes
+
+#: What the first hidden unit gets of each soft-max before anything is learnt.
+FIRST_SHARE = 0.75
 
 
 class FlexMixer(Mixer):
@@ -12,6 +17,10 @@ class FlexMixer(Mixer):
 
     `w1 (A, M)` is a soft-max over the M hidden units; `b1 (M)`, `w_final (M)` and the scalar `V` are means over the
     present agents, so that no value depends on how many slots are empty. An imagined split changes `w1` only.
+
+    It starts near a sum: both soft-maxes favour the first hidden unit. Were they even, as from a common initialisation,
+    `Q_tot` would take 1 / M of every q; the agents would have to learn values M times too large before their choices
+    showed in `Q_tot`, while `V`, which knows nothing of choices, learns at once.
     """
 
     def __init__(self, sizes: MixerSizes) -> None:
@@ -20,6 +29,10 @@ class FlexMixer(Mixer):
         self.b1 = HyperNet(sizes)
         self.w_final = HyperNet(sizes)
         self.v = HyperNet(sizes)
+        if sizes.embed > 1:
+            odds = FIRST_SHARE / (1 - FIRST_SHARE) * (sizes.embed - 1)
+            for weights in (self.w1, self.w_final):
+                weights.start_at(math.log(odds))
 
     def mix(self, q: Tensor, inputs: MixerInputs, imagined: Imagined | None) -> tuple[Tensor, Tensor | None]:
         agents = q.shape[-1]

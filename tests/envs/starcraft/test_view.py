@@ -33,8 +33,8 @@ def test_features():
     # from the centre of the map, in units of its half width
     assert feature(env, seen, "position", 0) == [-0.5, 0]
     assert feature(env, seen, "position", 4) == [0.5, 0.5]
-    # from the centre of mass of the living, ((8 + 12 + 24) / 3, 20), in units of 4
-    assert feature(env, seen, "relative", 1) == pytest.approx([(12 - 44 / 3) / 4, 0], abs=1e-6)
+    # from the centre of mass of the living, ((8 + 12 + 24) / 3, 20)
+    assert feature(env, seen, "relative", 1) == pytest.approx([12 - 44 / 3, 0], abs=1e-5)
     # what each may do, but no-op and stop; nothing for enemies
     assert feature(env, seen, "legal", 0) == seen.avail_mask[0, 0, 2:].float().tolist()
     assert feature(env, seen, "legal", 4) == [0] * 8
@@ -129,7 +129,7 @@ def test_the_dead_stay_present_and_see_only_themselves():
     assert seen.info["allies_alive"].item() == 1
     # the dead do not count for the centre of mass, and nobody targets them
     living = env._units.position[0, env._units.alive[:, 0], 0]
-    assert feature(env, seen, "relative", 1)[0] == pytest.approx((10 - living.mean().item()) / 4, abs=1e-5)
+    assert feature(env, seen, "relative", 1)[0] == pytest.approx(10 - living.mean().item(), abs=1e-4)
 
 
 def test_a_dead_enemy_is_no_target():
@@ -180,7 +180,7 @@ def test_features_stay_in_range():
             assert seen.entities.isfinite().all()
             for name, part in env.spec.feature_slices.items():
                 # the map is 32 wide: 16 on either side of its centre, at most 27 between a unit and the centre of mass
-                far = {"position": 1.0, "relative": 27 / 4}.get(name)
+                far = {"position": 1.0, "relative": 27.0}.get(name)
                 low, high = (0, 1) if far is None else (-far, far)
                 assert low <= seen.entities[..., part].min()
                 assert seen.entities[..., part].max() <= high

@@ -1,0 +1,20 @@
+"""CollaQ: decentralised agents whose values are what they are worth on their own and what teammates change."""
+
+import torch
+from torch import Tensor
+
+from controllers.entity import EntityController, Prepared, Unroll
+from modules.agents.collaq_agent import CollaqAgent
+
+
+class CollaqController(EntityController):
+    """Acts as `EntityController`; learners are also told what Q_collab says of agents on their own."""
+
+    agent: CollaqAgent
+
+    def unroll(
+        self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None
+    ) -> Unroll:
+        """As `EntityController.unroll`, with `collab_alone`."""
+        terms = [self.agent.terms(states, data.agent_mask) for states in self._memories(data, extra_masks)]
+        return Unroll(tuple(term.value for term in terms), collab_alone=terms[0].collab_alone)

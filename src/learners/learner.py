@@ -1,0 +1,96 @@
+"""What every learner is: trained networks, one optimiser, and a state that can be saved and taken up again."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from components.episodes import EpisodeBatch
+from controllers.entity import EntityController
+from modules.mixers.base import Mixer
+from utils.seeding import make_generator
+
+#: name -> detached scalar
+Metrics = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """Settings that every learner has; the comments stand in config/default.yaml."""
+
+    gamma: float = 0.99
+    lr: float = 5e-4
+    optim_eps: float = 1e-5
+    grad_norm_clip: float = 10.0
+    amp: bool = False
+
+
+class Learner(ABC):
+    """Turns episodes into gradients of a controller's networks and of its own."""
+
+    #: frozen dataclass of the learner's settings; its fields are keys of config/default.yaml
+    Config: ClassVar[type[LearnerConfig]] = LearnerConfig
+    #: names of the controllers that it goes with; empty: every one that learns
+    CONTROLLERS: ClassVar[tuple[str, ...]] = ()
+    #: whether mixer=none is refused
+    NEEDS_MIXER: ClassVar[bool] = False
+    #: True: `train` gets each round's fresh episodes, once, as they were played; False: samples of the replay
+    ON_POLICY: ClassVar[bool] = False
+    OPTIMISER: ClassVar[type[torch.optim.Optimizer]]
+
+    def __init__(self, controller: EntityController, mixer: Mixer | None, config: LearnerConfig, seed: int) -> None:
+        self.controller, self.mixer, self.config = controller, mixer, config
+        self.generator = make_generator(seed, controller.device)
+        self.updates = 0
+        self.parameters = [p for module in self.modules().values() for p in module.parameters()]
+        self.optimiser = self.OPTIMISER(self.parameters, **self._optimiser_settings())
+
+    def _optimiser_settings(self) -> dict[str, Any]:
+        return {"lr": self.config.lr, "eps": self.config.optim_eps}
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The networks that are trained, by name."""
+        trained: dict[str, nn.Module] = {"controller": self.controller}
+        if self.mixer is not None:
+            trained["mixer"] = self.mixer
+        return trained
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Trained parameters of each network, and their total."""
+        counts = {name: sum(p.numel() for p in module.parameters()) for name, module in self.modules().items()}
+        return {**counts, "total": sum(counts.values())}
+
+    @abstractmethod
+    def compile(self) -> None:
+        """Compile the networks' non-recurrent parts (torch.compile)."""
+
+    @abstractmethod
+    def train(self, batch: EpisodeBatch, episodes: int) -> Metrics:
+        """Learn from `batch` and return figures to log.
+
+        Args:
+            batch: on the learner's device; where it comes from, `ON_POLICY` says.
+            episodes: collected so far.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on."""
+        state: dict[str, Any] = {name: module.state_dict() for name, module in self.modules().items()}
+        state["optimiser"] = self.optimiser.state_dict()
+        state["generator"] = self.generator.get_state()
+        state["counters"] = {"updates": self.updates}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up training where `state_dict` left it."""
+        for name, module in self.modules().items():
+            module.load_state_dict(state[name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        # running averages come from the checkpoint, settings from the configuration: a resumed run may have another lr
+        for group in self.optimiser.param_groups:
+            group.update(self._optimiser_settings())
+        self.generator.set_state(state["generator"].cpu())
+        self.updates = state["counters"]["updates"]

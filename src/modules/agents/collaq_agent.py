@@ -1,0 +1,94 @@
+"""CollaQ's agent: what it is worth on its own, and what the others change (Zhang et al., 2020)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from modules.agents.entity_agent import AgentSizes, EntityAgent
+from modules.layers.recurrence import Streams
+
+ALONE_VIEWS = ("no_teammates", "self")
+
+
+class Terms(NamedTuple):
+    """The three terms of an individual value, each (..., A, U); 0 for absent agents."""
+
+    #: Q_alone(o_alone)
+    alone: Tensor
+    #: Q_collab(o)
+    collab: Tensor
+    #: Q_collab(o_alone)
+    collab_alone: Tensor
+
+    @property
+    def value(self) -> Tensor:
+        """Without teammates in sight the second and the third term cancel."""
+        return self.alone + self.collab - self.collab_alone
+
+
+class CollaqAgent(EntityAgent):
+    """`Q_i = Q_alone(o_alone) + Q_collab(o) - Q_collab(o_alone)`: the entity agent itself is Q_alone, `collab` another.
+
+    Q_collab looks at the same entities under two masks, so that its projections are computed once. Each of the three
+    terms has a memory of its own: the state of an agent is their concatenation, 3H wide, in the order of `Terms`.
+    """
+
+    def __init__(self, sizes: AgentSizes, alone_view: str = "no_teammates") -> None:
+        """
+        Args:
+            sizes: of each of the two networks.
+            alone_view: what `o_alone` shows: `no_teammates` (all that `o` shows but other agents) or `self` (the
+                agent's own entity).
+        """
+        if alone_view not in ALONE_VIEWS:
+            raise ValueError(f"unknown alone_view {alone_view!r}; known: {', '.join(ALONE_VIEWS)}")
+        super().__init__(sizes)
+        self.alone_view = alone_view
+        self.collab = EntityAgent(sizes)
+
+    @property
+    def state_size(self) -> int:
+        return 3 * self.sizes.hidden
+
+    def on_its_own(self, mask: Tensor) -> Tensor:
+        """The mask of `o_alone`: `mask (M, A, E)` -> (M, A, E)."""
+        agents, entities = mask.shape[-2:]
+        kept = torch.eye(agents, entities, dtype=torch.bool, device=mask.device)
+        if self.alone_view == "no_teammates":
+            kept = kept | (torch.arange(entities, device=mask.device) >= agents)
+        return mask & kept
+
+    def perceive(self, inputs: Tensor, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
+        """As `EntityAgent.perceive`, (K, M, A, 3H)."""
+        solitary = tuple(self.on_its_own(mask) for mask in masks)
+        alone = super().perceive(inputs, private, solitary)
+        return torch.cat([alone, *self.collab.perceive(inputs, private, (*masks, *solitary)).chunk(2)], dim=-1)
+
+    def remember(self, seen: Tensor, hidden: Tensor, joined: Tensor) -> Tensor:
+        """As `EntityAgent.remember`: `seen` and `hidden` (B, A, 3H) -> (B, A, 3H)."""
+        seen, hidden = self._split(seen), self._split(hidden)
+        alone = super().remember(seen[0], hidden[0], joined)
+        return torch.cat([alone, *self.collab.remember(seen[1:], hidden[1:], joined)], dim=-1)
+
+    def recall(self, seen: Tensor, streams: Streams) -> Tensor:
+        """As `EntityAgent.recall`: `seen (K, M, A, 3H)` -> (K, M, A, 3H)."""
+        seen = self._split(seen)
+        alone = super().recall(seen[0], streams)
+        return torch.cat([alone, *self.collab.recall(seen[1:].flatten(0, 1), streams).chunk(2)], dim=-1)
+
+    def terms(self, states: Tensor, agent_mask: Tensor, strategy: Tensor | None = None) -> Terms:
+        """What a value consists of; arguments as for `values`."""
+        alone, *collab = self._split(states)
+        return Terms(
+            super().values(alone, agent_mask, strategy), *(self.collab.values(s, agent_mask, strategy) for s in collab)
+        )
+
+    def values(self, states: Tensor, agent_mask: Tensor, strategy: Tensor | None = None) -> Tensor:
+        """As `EntityAgent.values`: `states (..., A, 3H)` -> (..., A, U)."""
+        return self.terms(states, agent_mask, strategy).value
+
+    @staticmethod
+    def _split(states: Tensor) -> Tensor:
+        """(..., 3H) -> (3, ..., H)."""
+        return torch.stack(states.chunk(3, dim=-1))

@@ -1,0 +1,1 @@
+"""Critics: what a state is worth to the team."""

@@ -1,0 +1,57 @@
+"""A centralised value over entities."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modules.critics.value_norm import ValueNorm
+from modules.layers.attention import EntityAttention
+from modules.layers.linear import scaled_linear
+from utils.masking import full_view
+
+
+@dataclass(frozen=True)
+class CriticSizes:
+    """Widths of a critic."""
+
+    #: D + U + P: what `entity_inputs` gives with private features
+    inputs: int
+    #: width of embedding and attention
+    embed: int
+    #: N
+    heads: int
+
+
+class EntityCritic(nn.Module):
+    """V(s): linear, ReLU -> attention of every present entity to every present entity -> a two-layer head on each
+    entity and what it attends to -> sum over the present entities.
+
+    A sum, not a mean: what is left to win grows with the number of opponents, and a mean cannot count them. Without a
+    memory, because the state holds everything that the environment shows to anybody.
+    """
+
+    def __init__(self, sizes: CriticSizes) -> None:
+        super().__init__()
+        self.embed = scaled_linear(sizes.inputs, sizes.embed, relu=True)
+        self.attention = EntityAttention(sizes.embed, sizes.embed, sizes.embed, sizes.heads)
+        self.head = nn.Sequential(
+            scaled_linear(2 * sizes.embed, sizes.embed, relu=True), nn.ReLU(), nn.Linear(sizes.embed, 1)
+        )
+        self.norm = ValueNorm()
+
+    def forward(self, entities: Tensor, entity_mask: Tensor) -> Tensor:
+        """Normalised values; `norm.denormalise` gives returns.
+
+        Args:
+            entities (M, E, D + U + P): from `entity_inputs`.
+            entity_mask (M, E): bool.
+
+        Returns:
+            (M,)
+        """
+        x = F.relu(self.embed(entities))
+        (seen,) = self.attention(x, (full_view(entity_mask, entity_mask.shape[-1]),))
+        worth: Tensor = self.head(torch.cat([x, seen], dim=-1)).squeeze(-1)
+        return worth.masked_fill(~entity_mask, 0.0).sum(dim=-1)
