@@ -109,7 +109,7 @@ def test_mipi_trains_with_the_papers_settings():
         assert load_config(["--config=mipi_value", f"--env-config={task}"]).alpha == 0
     collecting = next(row.cell for row in REGISTRY["mipi_resource_collection"].rows if row.label == "MIPI")
     config = load_config(collecting.words())
-    assert (config.alpha, config.ba_iterations, config.imagine_lambda) == (0.05, 1, 0)
+    assert (config.alpha, config.ba_iterations, config.imagine_critic) == (0.05, 1, False)
 
 
 def test_mipi_meets_its_baselines_on_equal_terms():
