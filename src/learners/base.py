@@ -41,11 +41,8 @@ class BellmanLearner(Learner):
 
     Config = BellmanConfig
     config: BellmanConfig
-    CONTROLLERS: ClassVar[tuple[str, ...]] = (
-        "entity",
-        "coach",
-        "collaq",
-    )  # their agents act by the values that are learnt
+    #: those whose agents act by the values that are learnt
+    CONTROLLERS: ClassVar[tuple[str, ...]] = ("entity", "coach", "collaq")
     OPTIMISER = torch.optim.RMSprop
 
     def __init__(self, controller: EntityController, mixer: Mixer | None, config: BellmanConfig, seed: int) -> None:
