@@ -347,3 +347,21 @@ def test_the_policy_that_acts_is_the_one_that_learns(alone, view):
     if alone:
         assert torch.equal(features.whole, features.own)
         assert torch.equal(features.imagined, features.own)
+
+
+@pytest.mark.parametrize("imagine_critic", [True, False])
+def test_each_head_learns_from_its_own_view(imagine_critic):
+    """The policy from all that is seen, its imagined team from the agent's own group, the marginal from the agent."""
+    spec = batches.make_spec()
+    learner = batches.make_learner("mipi_linear", spec, imagine_critic=imagine_critic)
+    data, online, groups = learner.passes(batches.random_batch(spec))
+    features = learner.features(data, online)
+    itself = torch.eye(*data.view_mask.shape[1:], dtype=torch.bool)
+    views = (data.view_mask, data.view_mask & groups[0], data.view_mask & itself)
+    assert not torch.equal(views[0], views[1])
+    assert not torch.equal(views[1], views[2])
+    with torch.no_grad():
+        expected = learner.controller.unroll(data, views[1:]).states
+    played = data.agent_mask & data.acts.unsqueeze(-1)
+    for found, states in zip((features.whole, features.imagined, features.own), expected, strict=True):
+        torch.testing.assert_close(found, states[played], rtol=1e-4, atol=1e-5)
