@@ -118,11 +118,11 @@ def publish(run: Path, name: str, checkpoint: Path | None) -> Path:
     if (run / "evaluation.json").exists():
         shutil.copy(run / "evaluation.json", target / "evaluation.json")
     if checkpoint is not None:
-        folder, state = load_checkpoint(checkpoint, names=("learner", "progress"))
+        folder, state = load_checkpoint(checkpoint, names=("learner", "acts_by", "progress"))
         # the optimiser's state is two thirds of the size, and only training reads it
         learner = state["learner"]
         learner["optimiser"] = {"state": {}, "param_groups": learner["optimiser"]["param_groups"]}
-        save_checkpoint(target / "checkpoint" / folder.name, {"learner": learner, "progress": state["progress"]})
+        save_checkpoint(target / "checkpoint" / folder.name, {**state, "learner": learner})
     return target
 
 

@@ -1,6 +1,7 @@
 """Testing: a checkpoint or a scripted team by itself, and the tests in the course of training."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,15 @@ def evaluate(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation
         if isinstance(controller, EntityController):
             learner = builders.build_learner(config, controller, env.spec)
             recorder.facts({"parameters": learner.parameter_counts()})
-            folder, state = load_checkpoint(config.checkpoint_path, config.load_step, names=("learner", "progress"))
+            folder, state = load_checkpoint(
+                config.checkpoint_path, config.load_step, names=("learner", "acts_by", "progress")
+            )
             load_learner(learner, state["learner"], folder)
+            for name, saved, here in acts_otherwise(controller, state["acts_by"]):
+                raise UserError(
+                    f"checkpoint {str(folder)!r} learnt with {name}={saved}, these settings have {name}={here}, and it "
+                    f"would act otherwise: set {name} to {saved}"
+                )
             t_env = state["progress"]["t_env"]
             recorder.note(f"evaluating {folder}")
         runner = Runner(env, controller, seed=0)
@@ -98,6 +106,14 @@ def load_learner(learner: Learner, state: dict[str, Any], folder: Path) -> None:
             f"checkpoint {str(folder)!r} does not fit these settings (another algorithm, environment or width?): "
             f"{one_line(error)}"
         ) from None
+
+
+def acts_otherwise(controller: EntityController, saved: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What makes `controller` act otherwise than the one that `saved` comes from, with the same weights: settings,
+    each with its value there and here (None: it had none).
+    """
+    here = controller.acts_by()
+    return [(n, saved.get(n), here.get(n)) for n in {**here, **saved} if saved.get(n) != here.get(n)]
 
 
 def one_line(error: Exception) -> str:

@@ -6,7 +6,16 @@ from typing import Any
 import builders
 from components.replay import ReplayBuffer
 from controllers.entity import EntityController
-from evaluating import Evaluation, count_test_envs, describe, load_learner, one_line, tell_what_runs, test
+from evaluating import (
+    Evaluation,
+    acts_otherwise,
+    count_test_envs,
+    describe,
+    load_learner,
+    one_line,
+    tell_what_runs,
+    test,
+)
 from learners.learner import Learner, Metrics
 from runners.runner import Rollout, Runner
 from utils.checkpoints import load_checkpoint, save_checkpoint
@@ -115,6 +124,7 @@ class Training:
         state: dict[str, dict[str, Any]] = {
             "learner": self.learner.state_dict(),
             "runner": self.runner.state_dict(),
+            "acts_by": self.controller.acts_by(),
             "progress": {
                 "t_env": self.t_env,
                 "episodes": self.episodes,
@@ -131,7 +141,7 @@ class Training:
 
     def restore(self, path: Path, load_step: int) -> None:
         """Continue where the checkpoint was written; without a saved replay, with an empty one."""
-        names = ["learner", "runner", "progress"] + ([] if self.saved_replay is None else ["replay"])
+        names = ["learner", "runner", "acts_by", "progress"] + ([] if self.saved_replay is None else ["replay"])
         folder, state = load_checkpoint(path, load_step, names)
         load_learner(self.learner, state["learner"], folder)
         progress = state["progress"]
@@ -147,6 +157,8 @@ class Training:
         self.saved_at = self.t_env
         emptied = self.replay is not None and self.saved_replay is None
         self.recorder.note(f"resuming {folder}" + (" with an empty replay" if emptied else ""))
+        for name, saved, here in acts_otherwise(self.controller, state["acts_by"]):  # one may want that, and learn on
+            self.recorder.note(f"{name}={here} from here on, {saved} before")
 
     # --- tests and logs -------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import evaluating
 from runners.runner import Runner
 from training import Training
 from utils.config import load_config
+from utils.errors import UserError
 from utils.interrupt import StopSignal
 
 SHORT = ["env_args.episode_limit=20", "save_model=False"]
@@ -110,3 +111,34 @@ def test_every_run_is_tested_on_the_same_episodes(tmp_path):
             return evaluating.test(config, Silence(tmp_path), StopSignal(), runner, t_env)
 
     assert scores(1, 0) == scores(2, 5000)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "setting", "said"),
+    [
+        ("aqmix", "sequence_length=5", "sequence_length=0, these settings have sequence_length=5"),
+        ("aqmix", "attn_heads=1", "attn_heads=2, these settings have attn_heads=1"),
+        ("aqmix", "view=periodic", "view=local, these settings have view=periodic"),
+        ("copa", "broadcast_interval=2", "broadcast_interval=4, these settings have broadcast_interval=2"),
+        ("mipi", "alpha=inf", "alpha=a number, these settings have alpha=inf"),
+        ("collaq", "alone_view=self", "alone_view=no_teammates, these settings have alone_view=self"),
+    ],
+)
+def test_a_model_is_tested_as_it_learnt_to_act(tmp_path, algorithm, setting, said):
+    """None of these changes the shape of a weight."""
+    words = [f"--config={algorithm}", "--env-config=sc2_3m", *tiny_overrides(algorithm, t_max=20), *SHORT[:1]]
+    train(tmp_path, *words)
+    words += [f"checkpoint_path={tmp_path / 'models' / '1'}", f"local_results_path={tmp_path}"]
+    recorder = Silence(tmp_path)
+    assert evaluating.evaluate(load_config([*words, "evaluate=True"]), recorder, StopSignal())
+    other = [*words, setting]
+    with pytest.raises(UserError, match=f"learnt with {said}"):
+        evaluating.evaluate(load_config([*other, "evaluate=True"]), recorder, StopSignal())
+    notes = []
+    recorder.note = notes.append
+    config = load_config(other)
+    with Training(config, recorder, StopSignal()) as training:
+        training.restore(config.checkpoint_path, 0)
+    changed = [note for note in notes if "from here on" in note]
+    assert len(changed) >= 1
+    assert changed[0].startswith(said.split("=")[0])

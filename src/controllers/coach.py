@@ -1,5 +1,7 @@
 """COPA: players with local views, and a coach that sees everything and sends each of them a strategy now and then."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -34,6 +36,9 @@ class CoachController(EntityController):
     ) -> None:
         super().__init__(agent, selector, view, spec, memory_steps=memory_steps)
         self.coach, self.interval, self.beta = coach, interval, beta
+
+    def acts_by(self) -> dict[str, Any]:
+        return {**super().acts_by(), "broadcast_interval": self.interval}
 
     def initial_state(self, num_envs: int) -> ControllerState:
         strategy = torch.zeros(num_envs, self.spec.agents, self.agent.sizes.strategy, device=self.device)

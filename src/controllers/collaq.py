@@ -1,5 +1,7 @@
 """CollaQ: decentralised agents whose values are what they are worth on their own and what teammates change."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,9 @@ class CollaqController(EntityController):
     """Acts as `EntityController`; learners are also told what Q_collab says of agents on their own."""
 
     agent: CollaqAgent
+
+    def acts_by(self) -> dict[str, Any]:
+        return {**super().acts_by(), "alone_view": self.agent.alone_view}
 
     def unroll(
         self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None

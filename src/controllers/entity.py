@@ -1,6 +1,6 @@
 """Decentralised agents on entities: the controller of A-QMIX, REFIL, VDN and IQL."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +135,17 @@ class EntityController(nn.Module, Controller):
     def device(self) -> torch.device:
         """Where the networks live."""
         return next(self.parameters()).device
+
+    def acts_by(self) -> dict[str, Any]:
+        """The settings, by their names in the configuration, that decide together with the weights what is chosen, and
+        that no weight's shape tells of. Plain values.
+        """
+        settings = {
+            "attn_heads": self.agent.sizes.heads,
+            "sequence_length": self.memory_steps,
+            "view": self.view.kind,
+        }
+        return {**settings, "view_interval": self.view.interval} if self.view.kind == "periodic" else settings
 
     # --- acting ---------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """MIPI: agents that act by a policy and keep utilities for learning (Wang et al., 2023, section 4.4)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,9 @@ class MipiController(EntityController):
     ) -> None:
         super().__init__(agent, selector, view, spec, memory_steps=memory_steps)
         self.alone = alone
+
+    def acts_by(self) -> dict[str, Any]:
+        return {**super().acts_by(), "alpha": "inf" if self.alone else "a number"}
 
     def _sight(self, timestep: TimeStep, step: Tensor) -> Tensor:
         view = super()._sight(timestep, step)
