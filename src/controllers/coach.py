@@ -74,9 +74,9 @@ class CoachController(EntityController):
         """As `EntityController.unroll`; the batch's sequences begin at broadcast times (episode starts, or pieces
         whose length is a multiple of the interval).
         """
-        states = self._memories(data, extra_masks)
+        views = self._views(data, extra_masks)
         broadcast = self._broadcast(data, generator)
-        values = (self.agent.values(s, data.agent_mask, broadcast.strategy) for s in states)
+        values = (self.agent.values(states, data.agent_mask, broadcast.strategy, seen) for states, seen in views)
         return Unroll(tuple(values), broadcast)
 
     def _broadcast(self, data: Prepared, generator: torch.Generator | None) -> Broadcast:

@@ -21,5 +21,6 @@ class CollaqController(EntityController):
         self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None
     ) -> Unroll:
         """As `EntityController.unroll`, with `collab_alone`."""
-        terms = [self.agent.terms(states, data.agent_mask) for states in self._memories(data, extra_masks)]
+        views = self._views(data, extra_masks)
+        terms = [self.agent.terms(states, data.agent_mask, None, seen) for states, seen in views]
         return Unroll(tuple(term.value for term in terms), collab_alone=terms[0].collab_alone)

@@ -1,5 +1,6 @@
 """Decentralised agents on entities: the controller of A-QMIX, REFIL, VDN and IQL."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from components.episodes import EpisodeBatch
 from controllers.base import Controller, ControllerState, Decision
 from envs.base import EnvSpec, TimeStep
 from modules.agents.entity_agent import EntityAgent
+from modules.agents.heads import Candidates
 from modules.layers.inputs import entity_inputs
 from modules.layers.recurrence import Streams, make_streams
 from utils.masking import full_view, joined
@@ -168,7 +170,8 @@ class EntityController(nn.Module, Controller):
         generator: torch.Generator,
     ) -> Decision:
         inputs = entity_inputs(timestep.entities, last_actions, self.spec.actions)
-        seen = self.agent.perceive(inputs, timestep.private, (self._sight(timestep, state["step"]),))
+        sight = (self._sight(timestep, state["step"]),)
+        seen = self.agent.perceive(inputs, timestep.private, sight)
         agent_mask = timestep.agent_mask
         begins = agent_mask & ~state["present"]
         if self.memory_steps:
@@ -176,7 +179,8 @@ class EntityController(nn.Module, Controller):
         hidden = self.agent.remember(seen[0], state["hidden"], begins)
         next_state = {"hidden": hidden, "present": agent_mask, "step": state["step"] + 1}
         strategy, said = self._advise(timestep, last_actions, state, explore, generator)
-        values = self._preferences(hidden, agent_mask, strategy)
+        (candidates,) = self.agent.candidates(inputs, sight)
+        values = self._preferences(hidden, agent_mask, strategy, candidates)
         actions = self.selector.select(values, timestep.avail_mask, t_env=t_env, explore=explore, generator=generator)
         return Decision(actions, {**next_state, **said.state}, said.sent)
 
@@ -184,9 +188,11 @@ class EntityController(nn.Module, Controller):
         """Hook: what the agents look at when they act, (B, A, E)."""
         return self.view.apply(timestep.obs_mask, timestep.entity_mask, step)
 
-    def _preferences(self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None) -> Tensor:
+    def _preferences(
+        self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, candidates: Candidates | None
+    ) -> Tensor:
         """Hook: what the selector chooses by, (B, A, U): here the values."""
-        return self.agent.values(hidden, agent_mask, strategy)
+        return self.agent.values(hidden, agent_mask, strategy, candidates)
 
     def _advise(
         self,
@@ -251,13 +257,14 @@ class EntityController(nn.Module, Controller):
             extra_masks: further views (M, A, E) of the same entities.
             generator: for what is sampled inside (a coach's strategies).
         """
-        states = self._memories(data, extra_masks)
-        return Unroll(tuple(self.agent.values(s, data.agent_mask) for s in states))
+        views = self._views(data, extra_masks)
+        return Unroll(tuple(self.agent.values(states, data.agent_mask, None, seen) for states, seen in views))
 
-    def _memories(self, data: Prepared, extra_masks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Recurrent states (M, A, H) under the controller's view and under each extra mask."""
-        seen = self.agent.perceive(data.inputs, data.private, (data.view_mask, *extra_masks))
-        return self.agent.recall(seen, data.streams).unbind()
+    def _views(self, data: Prepared, extra_masks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Candidates | None]]:
+        """Recurrent states (M, A, H) and whom the agents may target, in the controller's view and in each extra one."""
+        masks = (data.view_mask, *extra_masks)
+        states = self.agent.recall(self.agent.perceive(data.inputs, data.private, masks), data.streams)
+        return zip(states.unbind(), self.agent.candidates(data.inputs, masks), strict=True)
 
 
 class Advice(NamedTuple):

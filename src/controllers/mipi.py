@@ -8,6 +8,7 @@ from torch import Tensor
 from components.action_selectors import ActionSelector
 from controllers.entity import EntityController, Prepared, Unroll, View
 from envs.base import EnvSpec, TimeStep
+from modules.agents.heads import Candidates
 from modules.agents.mipi_agent import MipiAgent
 
 
@@ -45,7 +46,9 @@ class MipiController(EntityController):
         view = super()._sight(timestep, step)
         return only_itself(view) if self.alone else view
 
-    def _preferences(self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None) -> Tensor:
+    def _preferences(
+        self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, candidates: Candidates | None
+    ) -> Tensor:
         logits: Tensor = self.agent.policy(hidden)
         return logits
 
@@ -53,6 +56,6 @@ class MipiController(EntityController):
         self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None
     ) -> Unroll:
         """As `EntityController.unroll`, with the recurrent states that the policies are computed from."""
-        states = self._memories(data, extra_masks)
-        q = tuple(self.agent.values(s, data.agent_mask) for s in states)
+        states, candidates = zip(*self._views(data, extra_masks), strict=True)
+        q = tuple(self.agent.values(s, data.agent_mask, None, c) for s, c in zip(states, candidates, strict=True))
         return Unroll(q, states=torch.stack([s.detach() for s in states]))

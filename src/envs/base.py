@@ -52,6 +52,19 @@ class TimeStep(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Targets:
+    """Actions that name another entity: action `first + k` means the one whose name is k. Names are features, one-hot:
+    column k of `agents` or, for an entity that is no agent, of `others`.
+    """
+
+    first: int
+    agents: slice
+    others: slice
+    #: feature columns that are 1 for agents whose targets are other agents; the targets of all the rest are not agents
+    helpers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class EnvSpec:
     """The sizes of an environment, and where its features are."""
 
@@ -71,6 +84,8 @@ class EnvSpec:
     info_names: tuple[str, ...] = ()
     #: whether an agent may be given `OWN_MOVE` in place of an action
     own_moves: bool = False
+    #: which actions name an entity; None: none does
+    targets: Targets | None = None
 
 
 #: In place of an action: the environment moves this agent by a rule of its own. For scripted teams whose moves no

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from components.action_selectors import random_legal
-from envs.base import OWN_MOVE, EntityEnv, EnvSpec, TimeStep
+from envs.base import OWN_MOVE, EntityEnv, EnvSpec, Targets, TimeStep
 from utils.seeding import make_generator
 
 
@@ -72,6 +72,10 @@ class _Checker:
         self.demand(exact, f"feature_slices cover columns {sorted(columns)}, not each of {spec.features} exactly once")
         named = len(spec.action_names) in (0, spec.actions)
         self.demand(named, f"{len(spec.action_names)} action_names for {spec.actions} actions")
+        if spec.targets is not None:
+            wanted, given = spec.actions - spec.targets.first, (spec.targets.agents, spec.targets.others)
+            exact = all(part.stop - part.start == wanted and part.stop <= spec.features for part in given)
+            self.demand(exact, f"targets {given} do not name {wanted} entities each")
 
     # --- one time step ---
 
@@ -103,8 +107,21 @@ class _Checker:
         self.demand(seen.avail_mask.any(dim=2).all(), f"avail_mask: an agent has no legal action ({when})")
         first_only = seen.avail_mask[..., 0] & ~seen.avail_mask[..., 1:].any(dim=2)
         self.demand((first_only | agents).all(), f"avail_mask: an absent agent has more than action 0 ({when})")
+        if spec.targets is not None:
+            self.check_targets(seen, spec.targets, when)
         both = seen.terminated & seen.truncated
         self.demand(not both.any(), f"terminated and truncated at once ({when})")
+
+    def check_targets(self, seen: TimeStep, targets: Targets, when: str) -> None:
+        """A legal target action means exactly one entity, which the agent sees, on the side that it targets."""
+        agents, others = seen.entities.split([self.spec.agents, self.spec.entities - self.spec.agents], dim=1)
+        sight = seen.obs_mask.float()
+        teammates = sight[..., : self.spec.agents] @ agents[..., targets.agents]
+        rivals = sight[..., self.spec.agents :] @ others[..., targets.others]
+        helps = agents[..., list(targets.helpers)].any(dim=-1, keepdim=True)
+        meant = torch.where(helps, teammates, rivals)
+        legal = seen.avail_mask[..., targets.first :]
+        self.demand((meant[legal] == 1).all(), f"a legal target action does not mean exactly one seen entity ({when})")
 
     def check_tensor(self, name: str, value: Any, dtype: torch.dtype, shape: tuple[int, ...], when: str) -> None:
         self.demand(isinstance(value, Tensor), f"{name} is no tensor but {type(value).__name__} ({when})")

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from envs.base import EnvSpec
+from envs.base import EnvSpec, Targets
 from envs.starcraft.engine import Order, Orders, Units
-from envs.starcraft.scenarios import MAP_SIZE, Scenario, UnitTable, UnitType
+from envs.starcraft.scenarios import MAP_SIZE, UNITS, Scenario, UnitTable, UnitType
 
 #: Actions: 0 no-op (absent or dead only), 1 stop, 2-5 move, 6 + k target the unit with tag k.
 STOP, FIRST_MOVE, FIRST_TARGET = 1, 2, 6
@@ -48,6 +48,13 @@ def make_spec(scenario: Scenario, max_team: int, episode_limit: int) -> EnvSpec:
     for name, width in widths.items():
         slices[name] = slice(start, start + width)
         start += width
+    tags, types = slices["tag"].start, slices["type"].start
+    targets = Targets(
+        first=FIRST_TARGET,
+        agents=slice(tags, tags + max_team),
+        others=slice(tags + max_team, tags + 2 * max_team),
+        helpers=tuple(types + kind for kind, name in enumerate(kinds) if UNITS[name].heal > 0),
+    )
     return EnvSpec(
         name=f"sc2_{scenario.name}",
         agents=max_team,
@@ -59,6 +66,7 @@ def make_spec(scenario: Scenario, max_team: int, episode_limit: int) -> EnvSpec:
         feature_slices=slices,
         action_names=("no-op", "stop", "north", "south", "east", "west", *(f"target {tag}" for tag in range(max_team))),
         info_names=(*FIGURES, *kinds),
+        targets=targets,
     )
 
 

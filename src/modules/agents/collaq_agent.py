@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from modules.agents.entity_agent import AgentSizes, EntityAgent
+from modules.agents.heads import Candidates
 from modules.layers.recurrence import Streams
 
 ALONE_VIEWS = ("no_teammates", "self")
@@ -52,7 +53,7 @@ class CollaqAgent(EntityAgent):
         return 3 * self.sizes.hidden
 
     def on_its_own(self, mask: Tensor) -> Tensor:
-        """The mask of `o_alone`: `mask (M, A, E)` -> (M, A, E)."""
+        """The mask of `o_alone`: `mask (..., A, E)` -> (..., A, E)."""
         agents, entities = mask.shape[-2:]
         kept = torch.eye(agents, entities, dtype=torch.bool, device=mask.device)
         if self.alone_view == "no_teammates":
@@ -77,16 +78,37 @@ class CollaqAgent(EntityAgent):
         alone = super().recall(seen[0], streams)
         return torch.cat([alone, *self.collab.recall(seen[1:].flatten(0, 1), streams).chunk(2)], dim=-1)
 
-    def terms(self, states: Tensor, agent_mask: Tensor, strategy: Tensor | None = None) -> Terms:
+    def candidates(self, inputs: Tensor, masks: tuple[Tensor, ...]) -> tuple[Candidates | None, ...]:
+        """As `EntityAgent.candidates`; their masks (2, M, A, C) are those of `o` and of `o_alone`."""
+        return super().candidates(inputs, tuple(torch.stack([mask, self.on_its_own(mask)]) for mask in masks))
+
+    def terms(
+        self,
+        states: Tensor,
+        agent_mask: Tensor,
+        strategy: Tensor | None = None,
+        candidates: Candidates | None = None,
+    ) -> Terms:
         """What a value consists of; arguments as for `values`."""
-        alone, *collab = self._split(states)
+        alone, collab, collab_alone = self._split(states)
+        whole = solitary = candidates
+        if candidates is not None:
+            whole, solitary = (candidates._replace(mask=mask) for mask in candidates.mask)
         return Terms(
-            super().values(alone, agent_mask, strategy), *(self.collab.values(s, agent_mask, strategy) for s in collab)
+            super().values(alone, agent_mask, strategy, solitary),
+            self.collab.values(collab, agent_mask, strategy, whole),
+            self.collab.values(collab_alone, agent_mask, strategy, solitary),
         )
 
-    def values(self, states: Tensor, agent_mask: Tensor, strategy: Tensor | None = None) -> Tensor:
+    def values(
+        self,
+        states: Tensor,
+        agent_mask: Tensor,
+        strategy: Tensor | None = None,
+        candidates: Candidates | None = None,
+    ) -> Tensor:
         """As `EntityAgent.values`: `states (..., A, 3H)` -> (..., A, U)."""
-        return self.terms(states, agent_mask, strategy).value
+        return self.terms(states, agent_mask, strategy, candidates).value
 
     @staticmethod
     def _split(states: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from envs.base import Targets
+from modules.agents.heads import ActionHead, Candidates, make_candidates
 from modules.layers.attention import EntityAttention
 from modules.layers.linear import scaled_linear
 from modules.layers.recurrence import StreamGRU, Streams
@@ -29,12 +31,14 @@ class AgentSizes:
     hidden: int
     #: Z: width of a strategy that the values depend on; 0 for none
     strategy: int = 0
+    #: which actions mean whom, for values of pairs; None: every action is an output of its own
+    targets: Targets | None = None
 
 
 class EntityAgent(nn.Module):
     """Entities -> linear, ReLU -> attention over what is seen -> linear, ReLU -> GRU -> values.
 
-    With a strategy (COPA, section 3.2) the values come from a two-layer head over (state, strategy).
+    With a strategy (COPA, section 3.2) the values come from (state, strategy).
     """
 
     def __init__(self, sizes: AgentSizes) -> None:
@@ -45,13 +49,12 @@ class EntityAgent(nn.Module):
         # private features pass beside the attention as well: as part of a query they only choose what is looked at
         self.merge = scaled_linear(sizes.embed + sizes.private, sizes.hidden, relu=True)
         self.memory = StreamGRU(sizes.hidden, sizes.hidden)
-        self.head: nn.Module = nn.Linear(sizes.hidden, sizes.actions)
-        if sizes.strategy:
-            self.head = nn.Sequential(
-                nn.Linear(sizes.hidden + sizes.strategy, sizes.hidden),
-                nn.ReLU(),
-                nn.Linear(sizes.hidden, sizes.actions),
-            )
+        self.head = self.make_head()
+
+    def make_head(self) -> ActionHead:
+        """A last layer from the state (and the strategy) to one number per action."""
+        sizes = self.sizes
+        return ActionHead(sizes.hidden, sizes.inputs, sizes.actions, sizes.targets, sizes.strategy)
 
     @property
     def state_size(self) -> int:
@@ -100,18 +103,31 @@ class EntityAgent(nn.Module):
         states: Tensor = self.memory(seen.flatten(1, 2), streams)
         return states.view_as(seen)
 
-    def values(self, states: Tensor, agent_mask: Tensor, strategy: Tensor | None = None) -> Tensor:
+    def candidates(self, inputs: Tensor, masks: tuple[Tensor, ...]) -> tuple[Candidates | None, ...]:
+        """Whom the agents may target, once per mask; arguments as for `perceive`. None: values are not of pairs."""
+        if self.sizes.targets is None:
+            return (None,) * len(masks)
+        return make_candidates(inputs, masks, self.sizes.targets)
+
+    def values(
+        self,
+        states: Tensor,
+        agent_mask: Tensor,
+        strategy: Tensor | None = None,
+        candidates: Candidates | None = None,
+    ) -> Tensor:
         """Individual values; exactly 0 for absent agents.
 
         Args:
             states (..., A, H): from `remember`.
             agent_mask (..., A): bool.
             strategy (..., A, Z): only where the agent was built with one.
+            candidates: of the view that the states come from.
 
         Returns:
             (..., A, U)
         """
         if strategy is not None:
             states = torch.cat([states, strategy], dim=-1)
-        values: Tensor = self.head(states)
+        values: Tensor = self.head(states, candidates)
         return values.masked_fill(~agent_mask.unsqueeze(-1), 0.0)
