@@ -1,7 +1,7 @@
 """Random episode batches and small learners for the tests of networks and learners; padding and reordering of both."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from controllers.coach import CoachController
 from controllers.collaq import CollaqController
 from controllers.entity import EntityController, View
 from controllers.mipi import MipiController
-from envs.base import EnvSpec
+from envs.base import EnvSpec, Targets
 from learners import REGISTRY as LEARNERS
 from learners.learner import Learner
 from modules.agents.collaq_agent import CollaqAgent
@@ -24,6 +24,8 @@ from modules.mixers import REGISTRY as MIXERS
 from modules.mixers.base import MixerSizes
 
 EMBED, HEADS, HIDDEN, STRATEGY = 16, 2, 12, 6
+#: for `make_spec`'s sizes, and a whole number in column 4: some agents target agents, the rest the others
+TARGETS = Targets(first=2, agents=slice(0, 2), others=slice(2, 4), helpers=(4,))
 
 
 def make_spec(agents: int = 3, others: int = 2, features: int = 5, private: int = 2, actions: int = 4) -> EnvSpec:
@@ -52,8 +54,10 @@ def random_batch(spec: EnvSpec, batch: int = 4, steps: int = 6, seed: int = 0) -
     actions = (torch.rand(batch, steps, a, u, generator=g) * avail[:, :-1]).argmax(dim=-1) * filled[:, :, None]
     last = torch.zeros(batch, steps, dtype=torch.bool).scatter(1, lengths[:, None] - 1, True)
     ends = (torch.arange(batch) % 2 == 0)[:, None]
+    entities = torch.randn(batch, steps + 1, e, spec.features, generator=g)
+    entities[..., -1] = entities[..., -1].sign()
     return EpisodeBatch(
-        entities=torch.randn(batch, steps + 1, e, spec.features, generator=g) * entity_mask[..., None],
+        entities=entities * entity_mask[..., None],
         private=torch.randn(batch, steps + 1, a, spec.private, generator=g) * entity_mask[:, :, :a, None],
         entity_mask=entity_mask,
         obs_mask=obs,
@@ -147,7 +151,8 @@ def make_controller(
 ):
     """`kind`: a name in controllers.REGISTRY."""
     strategy = STRATEGY if kind == "coach" else 0
-    sizes = AgentSizes(spec.features + spec.actions, spec.private, spec.actions, EMBED, HEADS, HIDDEN, strategy)
+    inputs = spec.features + spec.actions
+    sizes = AgentSizes(inputs, spec.private, spec.actions, EMBED, HEADS, HIDDEN, strategy, spec.targets)
     selector = EpsilonGreedy(LinearDecay(0.0, 0.0, 0))
     if kind == "collaq":
         return CollaqController(CollaqAgent(sizes, alone_view), selector, View(view, interval), spec)
@@ -165,6 +170,7 @@ def make_controller(
 KINDS = (
     *MIXERS,
     *(name for name in LEARNERS if name != "q"),
+    *("flex_qmix_pairs", "none_pairs", "refil_pairs", "copa_pairs", "collaq_pairs", "mappo_pairs"),
     *("refil_vdn", "refil_linear", "copa_no_var", "mipi_linear", "mipi_entropy", "mipi_alone", "mipi_plain_critic"),
 )
 #: kinds of MIPI that differ by settings
@@ -179,6 +185,8 @@ MIPI = {
 
 def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer, and none where it learns on-policy."""
+    if kind.endswith("_pairs"):
+        kind, spec = kind.removesuffix("_pairs"), replace(spec, targets=TARGETS)
     torch.manual_seed(seed)
     combinations = {
         "refil_vdn": ("refil", "vdn"),

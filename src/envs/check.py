@@ -118,7 +118,7 @@ class _Checker:
         sight = seen.obs_mask.float()
         teammates = sight[..., : self.spec.agents] @ agents[..., targets.agents]
         rivals = sight[..., self.spec.agents :] @ others[..., targets.others]
-        helps = agents[..., list(targets.helpers)].any(dim=-1, keepdim=True)
+        helps = (agents[..., list(targets.helpers)] == 1).any(dim=-1, keepdim=True)
         meant = torch.where(helps, teammates, rivals)
         legal = seen.avail_mask[..., targets.first :]
         self.demand((meant[legal] == 1).all(), f"a legal target action does not mean exactly one seen entity ({when})")

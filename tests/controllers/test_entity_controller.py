@@ -1,5 +1,7 @@
 """Acting step by step gives the values that learning computes at once; views, memories, strategies."""
 
+from dataclasses import replace
+
 import batches
 import pytest
 import torch
@@ -7,7 +9,11 @@ from toy_env import make_toy
 
 from components.replay import cut
 from controllers.entity import View
+from envs.base import Targets
 from runners.runner import Runner
+
+#: in the toy environment's features: agents are named by their slots, signs by what they show
+TARGETS = Targets(first=1, agents=slice(3, 6), others=slice(0, 3), helpers=(4,))
 
 
 class Listener:
@@ -23,14 +29,15 @@ class Listener:
 
 @pytest.mark.parametrize("view", ["local", "full", "periodic"])
 @pytest.mark.parametrize("kind", ["entity", "coach", "collaq"])
-def test_acting_and_unrolling_agree(kind, view, monkeypatch):
+@pytest.mark.parametrize("targets", [None, TARGETS])
+def test_acting_and_unrolling_agree(kind, view, targets, monkeypatch):
     """Also where a slot is left and taken again: an empty memory, no last action, a new strategy."""
     from modules.coach import Gaussian
 
     monkeypatch.setattr(Gaussian, "sample", lambda self, generator: self.mean)
     env = make_toy(num_envs=6, seed=1, team="varying", private=2, end_chance=0.05)
     torch.manual_seed(0)
-    controller = batches.make_controller(env.spec, kind, interval=3, view=view)
+    controller = batches.make_controller(replace(env.spec, targets=targets), kind, interval=3, view=view)
     controller.selector = Listener()
     rollout = Runner(env, controller, seed=0).play(explore=True)
     batch = rollout.batch

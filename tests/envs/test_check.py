@@ -8,7 +8,7 @@ import pytest
 import torch
 from toy_env import ToyEnv
 
-from envs.base import EntityEnv, TimeStep
+from envs.base import EntityEnv, Targets, TimeStep
 from envs.check import check_env
 
 
@@ -215,3 +215,19 @@ def test_unrepeatable_and_unvaried_environments_can_be_excused() -> None:
 def test_messages_name_the_environment() -> None:
     with pytest.raises(AssertionError, match=r"^toy: "):
         check_env(build(ResetsAll))
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        Targets(first=1, agents=slice(3, 7), others=slice(0, 3)),  # four names for three actions
+        Targets(first=1, agents=slice(0, 3), others=slice(3, 6)),  # names that nobody has
+    ],
+)
+def test_targets_that_name_nobody_are_noticed(targets: Targets) -> None:
+    env = build(ToyEnv)
+    assert env.spec.actions == 4
+    check_env(env)
+    env.spec = replace(env.spec, targets=targets)
+    with pytest.raises(AssertionError, match=r"targets .* do not name|does not mean exactly one"):
+        check_env(env)

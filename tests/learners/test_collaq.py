@@ -67,7 +67,7 @@ def test_the_loss_brings_collab_alone_to_zero():
     batch = batches.random_batch(spec)
     learner = batches.make_learner("collaq", spec, mara_weight=100.0, lr=0.003)
     with torch.no_grad():
-        learner.controller.agent.collab.head.bias.fill_(1.0)
+        learner.controller.agent.collab.head.plain.bias.fill_(1.0)
     first = learner.train(batch, episodes=0)["mara_loss"]
     for _ in range(100):
         last = learner.train(batch, episodes=0)["mara_loss"]

@@ -97,7 +97,9 @@ def test_steps_of_the_policies_do_not_depend_on_slots(kind, rearrangement):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["flex_qmix", "copa", "collaq", "mappo", "mipi"])
+@pytest.mark.parametrize(
+    "kind", ["flex_qmix", "copa", "collaq", "mappo", "mipi", "flex_qmix_pairs", "copa_pairs", "collaq_pairs"]
+)
 def test_values_follow_their_agents(kind):
     spec = batches.make_spec()
     batch = batches.random_batch(spec)

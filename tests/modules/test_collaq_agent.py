@@ -55,7 +55,7 @@ def test_without_teammates_only_the_first_term_is_left():
     controller = batches.make_controller(spec, "collaq")
     data = controller.prepare(batches.random_batch(spec))
     data = data._replace(view_mask=controller.agent.on_its_own(data.view_mask))
-    terms = controller.agent.terms(controller._memories(data, ())[0], data.agent_mask)
+    terms = controller.agent.terms(next(controller._views(data, ()))[0], data.agent_mask)
     torch.testing.assert_close(terms.collab, terms.collab_alone)
     torch.testing.assert_close(controller.unroll(data).q[0], terms.alone)
 

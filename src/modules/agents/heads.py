@@ -39,7 +39,7 @@ def make_candidates(inputs: Tensor, masks: tuple[Tensor, ...], targets: Targets)
     if not targets.helpers:  # nobody targets a teammate
         return tuple(Candidates(own, others, others[..., targets.others], mask[..., agents:]) for mask in masks)
     names = inputs[..., targets.agents] + inputs[..., targets.others]  # each entity has a name of one kind
-    helps = inputs[..., :agents, list(targets.helpers)].any(dim=-1, keepdim=True)
+    helps = (inputs[..., :agents, list(targets.helpers)] == 1).any(dim=-1, keepdim=True)
     teammate = torch.arange(inputs.shape[-2], device=inputs.device) < agents
     return tuple(Candidates(own, inputs, names, mask & (helps == teammate)) for mask in masks)
 
