@@ -64,10 +64,11 @@ def check(config: Config) -> None:
     if learner_class.CONTROLLERS and config.controller not in learner_class.CONTROLLERS:
         wanted = " or ".join(learner_class.CONTROLLERS)
         raise UserError(f"learner={config.learner} needs controller={wanted}, got controller={config.controller}")
-    if config.target_values == "pairs" and config.controller == "mipi":
-        raise UserError(
-            "target_values=pairs: policies and marginals of controller=mipi are not made of pairs; use slots"
-        )
+    if config.target_values == "pairs":
+        if not envs.REGISTRY[config.env].HAS_TARGETS:
+            raise UserError(f"target_values=pairs: no action of env={config.env} targets an entity; use slots")
+        if config.controller == "mipi":
+            raise UserError("target_values=pairs: policies of controller=mipi are not made of pairs; use slots")
     if learner_class.NEEDS_MIXER and mixers.REGISTRY[config.mixer] is None:
         use = ", ".join(name for name, mixer_class in mixers.REGISTRY.items() if mixer_class is not None)
         raise UserError(f"learner={config.learner} needs a mixer, got mixer={config.mixer}: use one of {use}")
@@ -104,8 +105,6 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
     """The controller, its networks freshly initialised from the run's seed."""
     if config.controller == "scripted":
         return ScriptedController(envs.REGISTRY[config.env].SCRIPTED[config.policy](spec))
-    if config.target_values == "pairs" and spec.targets is None:
-        raise UserError(f"target_values=pairs: no action of env={config.env} targets an entity; use slots")
     torch.manual_seed(derive_seed(config.seed, "networks"))
     coached = config.controller == "coach"
     sizes = AgentSizes(

@@ -77,10 +77,13 @@ def test_mutual_information_holds_on_an_unseen_team(tmp_path, algorithm, payoffs
     assert [last[f"test/{team}/return_mean"] for team in ("AB", "BA", "BB")] == pytest.approx(payoffs)
 
 
-@pytest.mark.parametrize("algorithm", ["copa", "mappo"])
-def test_the_same_seed_gives_the_same_run(tmp_path, algorithm):
-    words = [f"--config={algorithm}", "--env-config=sc2_sz", "with", *tiny_overrides(algorithm, test_teams="3-5")]
-    words += SHORT
+@pytest.mark.parametrize(
+    ("algorithm", "task", "more"),
+    [("copa", "sz", {}), ("mappo", "sz", {}), ("refil", "mmm", {"target_values": "pairs"})],
+)
+def test_the_same_seed_gives_the_same_run(tmp_path, algorithm, task, more):
+    words = [f"--config={algorithm}", f"--env-config=sc2_{task}", "with"]
+    words += [*tiny_overrides(algorithm, test_teams="3-5", **more), *SHORT]
     (one, first), (two, second), (_, other) = (
         train(tmp_path / name, *words, f"seed={seed}") for name, seed in (("a", 3), ("b", 3), ("c", 4))
     )

@@ -108,6 +108,8 @@ class EntityEnv(ABC):
     Args: ClassVar[type]
     #: name -> factory(spec) of the scripted teams that know this environment
     SCRIPTED: ClassVar[Mapping[str, Callable[[EnvSpec], ScriptedPolicy]]] = {}
+    #: whether its specifications say which actions name an entity (`EnvSpec.targets`)
+    HAS_TARGETS: ClassVar[bool] = False
 
     spec: EnvSpec
 

@@ -72,6 +72,7 @@ class _Checker:
         self.demand(exact, f"feature_slices cover columns {sorted(columns)}, not each of {spec.features} exactly once")
         named = len(spec.action_names) in (0, spec.actions)
         self.demand(named, f"{len(spec.action_names)} action_names for {spec.actions} actions")
+        self.demand(spec.targets is not None or not self.env.HAS_TARGETS, "HAS_TARGETS, but the targets are None")
         if spec.targets is not None:
             wanted, given = spec.actions - spec.targets.first, (spec.targets.agents, spec.targets.others)
             exact = all(part.stop - part.start == wanted and part.stop <= spec.features for part in given)

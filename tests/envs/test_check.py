@@ -224,10 +224,13 @@ def test_messages_name_the_environment() -> None:
         Targets(first=1, agents=slice(0, 3), others=slice(3, 6)),  # names that nobody has
     ],
 )
-def test_targets_that_name_nobody_are_noticed(targets: Targets) -> None:
+def test_targets_that_name_nobody_are_noticed(targets: Targets, monkeypatch: pytest.MonkeyPatch) -> None:
     env = build(ToyEnv)
     assert env.spec.actions == 4
     check_env(env)
+    monkeypatch.setattr(ToyEnv, "HAS_TARGETS", True)
+    with pytest.raises(AssertionError, match="targets are None"):
+        check_env(env)
     env.spec = replace(env.spec, targets=targets)
     with pytest.raises(AssertionError, match=r"targets .* do not name|does not mean exactly one"):
         check_env(env)

@@ -48,6 +48,7 @@ class StarCraftEnv(EntityEnv):
 
     Args = StarCraftArgs
     SCRIPTED = SCRIPTED
+    HAS_TARGETS = True
 
     def __init__(self, args: StarCraftArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
         args = _completed(args, ())
