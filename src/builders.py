@@ -64,11 +64,8 @@ def check(config: Config) -> None:
     if learner_class.CONTROLLERS and config.controller not in learner_class.CONTROLLERS:
         wanted = " or ".join(learner_class.CONTROLLERS)
         raise UserError(f"learner={config.learner} needs controller={wanted}, got controller={config.controller}")
-    if config.target_values == "pairs":
-        if not envs.REGISTRY[config.env].HAS_TARGETS:
-            raise UserError(f"target_values=pairs: no action of env={config.env} targets an entity; use slots")
-        if config.controller == "mipi":
-            raise UserError("target_values=pairs: policies of controller=mipi are not made of pairs; use slots")
+    if config.target_values == "pairs" and not envs.REGISTRY[config.env].HAS_TARGETS:
+        raise UserError(f"target_values=pairs: no action of env={config.env} targets an entity; use slots")
     if learner_class.NEEDS_MIXER and mixers.REGISTRY[config.mixer] is None:
         use = ", ".join(name for name, mixer_class in mixers.REGISTRY.items() if mixer_class is not None)
         raise UserError(f"learner={config.learner} needs a mixer, got mixer={config.mixer}: use one of {use}")

@@ -170,7 +170,7 @@ def make_controller(
 KINDS = (
     *MIXERS,
     *(name for name in LEARNERS if name != "q"),
-    *("flex_qmix_pairs", "none_pairs", "refil_pairs", "copa_pairs", "collaq_pairs", "mappo_pairs"),
+    *("flex_qmix_pairs", "none_pairs", "refil_pairs", "copa_pairs", "collaq_pairs", "mappo_pairs", "mipi_pairs"),
     *("refil_vdn", "refil_linear", "copa_no_var", "mipi_linear", "mipi_entropy", "mipi_alone", "mipi_plain_critic"),
 )
 #: kinds of MIPI that differ by settings

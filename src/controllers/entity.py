@@ -114,6 +114,8 @@ class Unroll(NamedTuple):
     broadcast: Broadcast | None = None
     #: (K, M, A, H) the recurrent states behind the values, without gradients, where a learner asks more of them
     states: Tensor | None = None
+    #: K: whom the agents may target, beside `states`; None where no values are made of pairs
+    candidates: tuple[Candidates | None, ...] = ()
     #: (M, A, U) CollaQ: Q_collab(o_alone) under the controller's own view
     collab_alone: Tensor | None = None
 

@@ -49,13 +49,13 @@ class MipiController(EntityController):
     def _preferences(
         self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, candidates: Candidates | None
     ) -> Tensor:
-        logits: Tensor = self.agent.policy(hidden)
+        logits: Tensor = self.agent.policy(hidden, candidates)
         return logits
 
     def unroll(
         self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None
     ) -> Unroll:
-        """As `EntityController.unroll`, with the recurrent states that the policies are computed from."""
+        """As `EntityController.unroll`, with what the policies are computed from."""
         states, candidates = zip(*self._views(data, extra_masks), strict=True)
         q = tuple(self.agent.values(s, data.agent_mask, None, c) for s, c in zip(states, candidates, strict=True))
-        return Unroll(q, states=torch.stack([s.detach() for s in states]))
+        return Unroll(q, states=torch.stack([s.detach() for s in states]), candidates=candidates)

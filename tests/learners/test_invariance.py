@@ -70,7 +70,7 @@ def test_loss_and_gradients_do_not_depend_on_slots(kind, rearrangement):
 
 
 @pytest.mark.parametrize("rearrangement", [batches.padded, batches.permuted])
-@pytest.mark.parametrize("kind", batches.MIPI)
+@pytest.mark.parametrize("kind", [*batches.MIPI, "mipi_pairs", "mipi_alone_pairs"])
 def test_steps_of_the_policies_do_not_depend_on_slots(kind, rearrangement):
     spec = batches.make_spec()
     batch = batches.random_batch(spec)

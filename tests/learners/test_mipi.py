@@ -25,8 +25,8 @@ def transparent(**config) -> MipiLearner:
     agent = learner.controller.agent
     with torch.no_grad():
         for head in (agent.policy, agent.marginal):
-            head.weight.copy_(torch.eye(3, HIDDEN))
-            head.bias.zero_()
+            head.plain.weight.copy_(torch.eye(3, HIDDEN))
+            head.plain.bias.zero_()
     return learner
 
 
@@ -82,7 +82,7 @@ def test_target_by_hand(episodes, regulariser):
     asked = []
     learner.draw = lambda p: asked.append(p) or data.pack(drawn)[data.follows]
     learner.target_controller.unroll = lambda data, **_: Unroll((data.pack(target),))
-    got = learner.targets(data, Unroll((data.pack(target) * 100,), states=states))
+    got = learner.targets(data, Unroll((data.pack(target) * 100,), states=states), candidates=(None, None, None))
 
     wanted = []
     for episode, step in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0)):
@@ -140,8 +140,8 @@ def test_gradient_of_the_marginal_by_hand(features):
         expected += (torch.tensor(marginal) - torch.tensor(policy)) / 2
         wanted -= sum(p * math.log(q) for p, q in zip(policy, marginal, strict=True) if p) / 2
     assert float(loss.detach()) == pytest.approx(wanted)
-    torch.testing.assert_close(agent.marginal.bias.grad, expected)
-    assert agent.policy.bias.grad is None
+    torch.testing.assert_close(agent.marginal.plain.bias.grad, expected)
+    assert agent.policy.plain.bias.grad is None
 
 
 @pytest.mark.parametrize("regulariser", ["mutual_information", "entropy"])
@@ -165,8 +165,8 @@ def test_gradient_of_the_policy_by_hand(features, regulariser):
         expected += torch.tensor([p * (c - mean) / 2 for p, c in zip(policy, cost, strict=True)])
         wanted += mean / 2
     assert float(loss.detach()) == pytest.approx(wanted)
-    torch.testing.assert_close(agent.policy.bias.grad, expected)
-    assert agent.marginal.bias.grad is None
+    torch.testing.assert_close(agent.policy.plain.bias.grad, expected)
+    assert agent.marginal.plain.bias.grad is None
 
 
 def minimise(loss, parameters) -> None:
@@ -225,7 +225,11 @@ def test_marginal_and_policy_take_turns():
     spec = batches.make_spec()
     learner = batches.make_learner("mipi", spec, ba_iterations=3)
     agent = learner.controller.agent
-    watched = {"trunk": agent.memory.gru.weight_hh_l0, "marginal": agent.marginal.bias, "policy": agent.policy.bias}
+    watched = {
+        "trunk": agent.memory.gru.weight_hh_l0,
+        "marginal": agent.marginal.plain.bias,
+        "policy": agent.policy.plain.bias,
+    }
     moved, descend = [], learner.descend
 
     def watch(loss):

@@ -25,6 +25,16 @@ class Candidates(NamedTuple):
     #: (..., A, C) bool: seen, and on the side that the agent targets
     mask: Tensor
 
+    def at(self, rows: Tensor) -> "Candidates":
+        """Those at `rows (M,)`, bool."""
+        return Candidates(*(part[rows] for part in self))
+
+    def of(self, agents: Tensor) -> "Candidates":
+        """Those of `agents (M, A)`, bool: N groups of one agent, N the number of True entries."""
+        group = agents.nonzero()[:, 0]
+        own, mask = self.own[agents].unsqueeze(-2), self.mask[agents].unsqueeze(-2)
+        return Candidates(own, self.rows[group], self.names[group], mask)
+
 
 def make_candidates(inputs: Tensor, masks: tuple[Tensor, ...], targets: Targets) -> tuple[Candidates, ...]:
     """Whom the agents may target, in each of several views of the same entities.

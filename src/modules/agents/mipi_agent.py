@@ -1,7 +1,5 @@
 """MIPI's agent: a policy and a marginal policy beside the values (Wang et al., 2023, figure 1)."""
 
-from torch import nn
-
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 
 
@@ -12,5 +10,5 @@ class MipiAgent(EntityAgent):
 
     def __init__(self, sizes: AgentSizes) -> None:
         super().__init__(sizes)
-        self.policy = nn.Linear(sizes.hidden, sizes.actions)
-        self.marginal = nn.Linear(sizes.hidden, sizes.actions)
+        self.policy = self.make_head()
+        self.marginal = self.make_head()
