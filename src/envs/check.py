@@ -183,6 +183,8 @@ class _Checker:
         kept = _copy(seen)
         new = self.env.reset(env_mask.clone())
         self.check_start(new, env_mask, "after a partial reset")
+        changed = _difference(seen, kept, torch.ones_like(env_mask))
+        self.demand(not changed, f"a reset overwrites {changed} of the time step before")
         changed = _difference(new, kept, ~env_mask, leave_out="reward")
         self.demand(not changed, f"a partial reset changes {changed} of an environment that was left out")
         return new

@@ -239,8 +239,9 @@ class Score:
         self._lowest[:, battles] = pool
         self._scale[battles] = REWARD_MAX / (pool.sum(0) + REWARD_KILL * enemies + REWARD_WIN)
         self._fighter[:, battles] = self.table["damage"][types] > 0
-        self.composition[:, battles] = (types[:team, None] == self._kinds).sum(0).float()
-        self.killed[battles] = 0.0
+        # time steps keep what they were given, so these are not changed in place
+        self.composition = self.composition.index_copy(1, battles, (types[:team, None] == self._kinds).sum(0).float())
+        self.killed = self.killed.index_fill(0, battles, 0.0)
 
     def settle(self, units: Units, battle_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the reward, whether the battle is over, and whether the team has just won, each (B,).
