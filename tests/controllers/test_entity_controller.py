@@ -107,3 +107,22 @@ def test_actions_do_not_depend_on_the_batch_around_them():
         return listener.values[0]
 
     torch.testing.assert_close(values([3]), values([0, 1, 2, 3, 4])[3:4], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["entity", "coach", "collaq", "mipi"])
+@pytest.mark.parametrize("targets", [None, batches.TARGETS])
+def test_a_further_view_gives_what_it_would_give_alone(kind, targets, monkeypatch):
+    """Also whom an agent may target: REFIL's groups hide their values."""
+    from modules.coach import Gaussian
+
+    monkeypatch.setattr(Gaussian, "sample", lambda self, generator: self.mean)
+    spec = replace(batches.make_spec(), targets=targets)
+    torch.manual_seed(0)
+    controller = batches.make_controller(spec, kind)
+    data = controller.prepare(batches.random_batch(spec))
+    group = data.view_mask & (torch.rand(data.view_mask.shape) < 0.5)
+    with torch.no_grad():
+        whole, further = controller.unroll(data, (group,)).q
+        alone = controller.unroll(data._replace(view_mask=group)).q[0]
+    torch.testing.assert_close(further, alone)
+    assert not torch.allclose(further, whole)

@@ -369,3 +369,19 @@ def test_each_head_learns_from_its_own_view(imagine_critic):
     played = data.agent_mask & data.acts.unsqueeze(-1)
     for found, states in zip((features.whole, features.imagined, features.own), expected, strict=True):
         torch.testing.assert_close(found, states[played], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mipi", "mipi_pairs"])
+def test_the_target_draws_from_the_policies_of_the_next_observation(kind):
+    spec = batches.make_spec()
+    learner = batches.make_learner(kind, spec)
+    controller, drawn = learner.controller, []
+    learner.draw = lambda policy: drawn.append(policy) or MipiLearner.draw(learner, policy)
+    data, online, _ = learner.passes(batches.random_batch(spec))
+    learner.targets(data, online)
+    with torch.no_grad():
+        states, candidates = next(controller._views(data, ()))
+        logits = controller.agent.policy(states, candidates)[data.follows]
+    legal = data.pack(data.batch.avail_mask)[data.follows]
+    expected = torch.softmax(logits.masked_fill(~legal, -torch.inf), dim=-1)
+    torch.testing.assert_close(drawn[0], expected)

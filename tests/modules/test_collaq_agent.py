@@ -1,5 +1,7 @@
 """CollaQ's agent: what each term sees, three terms from separate passes, memories of their own."""
 
+from dataclasses import replace
+
 import batches
 import pytest
 import torch
@@ -27,8 +29,9 @@ def test_value_by_hand():
 
 
 @pytest.mark.parametrize("alone_view", ["no_teammates", "self"])
-def test_shared_projections_give_what_three_passes_give(alone_view):
-    spec = batches.make_spec()
+@pytest.mark.parametrize("targets", [None, batches.TARGETS])
+def test_shared_projections_give_what_three_passes_give(alone_view, targets):
+    spec = replace(batches.make_spec(), targets=targets)
     torch.manual_seed(0)
     controller = batches.make_controller(spec, "collaq", alone_view=alone_view)
     agent = controller.agent
