@@ -97,8 +97,9 @@ class ActionHead(nn.Module):
             (..., A, U)
         """
         plain: Tensor = self.plain(states)
-        if candidates is None:
+        if self.targets is None:
             return plain
+        assert candidates is not None  # without them there would be one value for all targets, and nobody would notice
         own = self.pair_state(states) + self.pair_own(candidates.own)
         pairs = F.relu(own.unsqueeze(-2) + self.pair_target(candidates.rows).unsqueeze(-3))
         worth = self.pair_out(pairs).squeeze(-1).masked_fill(~candidates.mask, 0.0)
