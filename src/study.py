@@ -44,6 +44,7 @@ def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY) -> int:
             options = _parser(registry).parse_args(own)
             study = _find(options.study, registry)
             _check(options, overrides, study)
+            study = study.on(options.tasks or study.tasks)
             return _run(study, options, overrides, f"python src/study.py {shlex.join(argv)}", stop)
         except UserError as error:
             print("error:", " ".join(str(error).split()), file=sys.stderr)
@@ -92,6 +93,7 @@ def _parser(registry: Mapping[str, Study]) -> argparse.ArgumentParser:
     )
     parser.add_argument("study", metavar="STUDY", help="one of the studies below")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="K", help="default: as many as the paper, from 0")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="these of its tasks alone; default: all of them")
     parser.add_argument("--t-max", type=int, metavar="N", help="environment steps to train for; default: the task's")
     parser.add_argument(
         "--evaluate-only",
@@ -126,6 +128,9 @@ def _check(options: argparse.Namespace, overrides: list[str], study: Study) -> N
     seeds = options.seeds or []
     if len(set(seeds)) < len(seeds) or any(seed < 0 for seed in seeds):
         raise UserError(f"--seeds {' '.join(map(str, seeds))}: each seed once, and none below 0")
+    for task in options.tasks or ():
+        if task not in study.tasks:
+            raise UserError(f"--tasks {task}: {study.name} has {', '.join(study.tasks)}")
     if options.t_max is not None and options.t_max < 1:
         raise UserError(f"--t-max {options.t_max}: must be at least 1")
     if options.t_max is not None and options.evaluate_only is not None:

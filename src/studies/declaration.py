@@ -1,7 +1,7 @@
 """What a study is, as data: trainings, the tests of what they learned, the table's columns, the figure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 #: A team and a figure of its test, such as ("5", "return").
 Figure = tuple[str, str]
@@ -141,6 +141,20 @@ class Study:
     def rows_of(self, cell: Cell) -> tuple[Row, ...]:
         """The rows that test the models of `cell`."""
         return tuple(row for row in self.rows if row.cell.path == cell.path)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Its tasks, each once, in the order of the rows."""
+        return tuple(dict.fromkeys(row.cell.task for row in self.rows))
+
+    def on(self, tasks: Collection[str]) -> "Study":
+        """The part of this study that is about `tasks`: the other rows, and panels that only they were in, are gone."""
+        rows = tuple(row for row in self.rows if row.cell.task in tasks)
+        figure, labels = self.figure, {row.label for row in rows}
+        if isinstance(figure, TeamSizes):
+            kept = ((title, tuple(line for line in lines if line[1] in labels)) for title, lines in figure.panels)
+            figure = replace(figure, panels=tuple((title, lines) for title, lines in kept if lines))
+        return replace(self, rows=rows, figure=figure)
 
     def row(self, label: str) -> Row:
         """The row of that label."""

@@ -29,11 +29,24 @@ def test_a_declaration_holds_together(found):
     if isinstance(found.figure, Bars | TeamSizes):
         assert set(found.figure.columns) <= set(found.columns)
         if isinstance(found.figure, TeamSizes):
-            assert [label for _, lines in found.figure.panels for _, label in lines] == labels
+            assert sorted(label for _, lines in found.figure.panels for _, label in lines) == sorted(labels)
         return
     for _, points in found.figure.lines:
         assert {point.row for point in points} <= set(labels)
         assert {point.y for point in points} <= set(found.columns)
+
+
+@pytest.mark.parametrize("found", STUDIES, ids=list(REGISTRY))
+def test_a_study_can_be_limited_to_a_task(found):
+    assert found.on(found.tasks) == found
+    for task in found.tasks:
+        part = found.on([task])
+        assert part.rows == tuple(row for row in found.rows if row.cell.task == task)
+        assert part.tasks == (task,)
+    if len(found.tasks) > 1:  # the other figures name rows, which must not be missing
+        assert isinstance(found.figure, TeamSizes)
+        panels = [panel for task in found.tasks for panel in found.on([task]).figure.panels]
+        assert panels == list(found.figure.panels)
 
 
 def test_cells_of_one_name_are_one_training():
@@ -146,3 +159,8 @@ def test_it_runs(results, name):
     measured = {(line["method"], line["team"]) for line in lines if line["figure"] in SCORES and line["mean"]}
     assert measured == {(row.label, column.team) for row in found.rows for column in found.columns}
     assert (results / name / "figure.png").exists()
+    task = found.tasks[-1]
+    assert study.main([*words, "--tasks", task, "with", *TINY, *["env_args.episode_limit=12"] * limited]) == 0
+    labels = [row.label for row in found.rows if row.cell.task == task]
+    table = (results / name / "table.md").read_text(encoding="utf-8").splitlines()[4:]
+    assert [line.split(" | ")[0] for line in table if line.startswith("|")] == [f"| {label}" for label in labels]

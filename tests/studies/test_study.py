@@ -407,6 +407,7 @@ def test_evaluating_alone_needs_models(results, tmp_path, capsys):
         (["toy", "--seeds", "1", "1"], "each seed once"),
         (["toy", "--seeds", "-1"], "--seeds"),
         (["toy", "--t-max", "0"], "at least 1"),
+        (["toy", "--tasks", "sc2_sz"], "sc2_3m"),
         (["toy", "--evaluate-only", "/nonesuch"], "/nonesuch"),
         (["toy", "--t-max=9", f"--evaluate-only={SRC}"], "--t-max"),
         (["toy", "with", "gama=0.9"], "'gamma'"),
