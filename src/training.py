@@ -95,6 +95,7 @@ class Training:
         rollout = self.runner.play(t_env=self.t_env)
         assert rollout.batch is not None
         before, self.t_env = self.t_env, self.t_env + int(rollout.lengths.sum())
+        self.learner.set_progress(before / self.config.t_max)
         self.episodes += len(rollout.lengths)
         self.train_figures.add(rollout)
         if self.replay is None:
@@ -176,8 +177,9 @@ class Training:
     def _log(self, metrics: Metrics) -> None:
         self.recorder.scalars({name: float(value) for name, value in metrics.items()}, self.t_env)
         self.recorder.scalars(self.train_figures.means(), self.t_env)
-        schedule = self.controller.selector.schedule
-        self.recorder.scalars({"epsilon": schedule(self.t_env), "episodes": self.episodes}, self.t_env)
+        epsilon = self.controller.selector.schedule(self.t_env)
+        now = {"epsilon": epsilon, "lr": self.learner.lr, "episodes": self.episodes}
+        self.recorder.scalars(now, self.t_env)
         self.train_figures = Averages()
 
 

@@ -124,7 +124,7 @@ def tensors(state: object, where: str = "") -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("algorithm", ["copa", "mappo"])
 def test_a_resumed_run_goes_on_as_if_nothing_had_happened(results, algorithm):
     words = [f"--config={algorithm}", "--env-config=sc2_3m", *short("sc2_3m")]
-    words += tiny_overrides(algorithm, t_max=240, save_model_interval=80, save_replay_buffer=True)
+    words += tiny_overrides(algorithm, t_max=240, save_model_interval=80, save_replay_buffer=True, lr_decay="linear")
     complete(*words, results=results)
     first = min(int(folder.name) for folder in (results / "models" / "1").iterdir())
     assert first < 240
@@ -137,6 +137,9 @@ def test_a_resumed_run_goes_on_as_if_nothing_had_happened(results, algorithm):
     # the first run logged its test at that step before or after the checkpoint; what comes later must be the same
     assert [m for m in metrics(results, 1) if m[1] > first] == [m for m in metrics(results, 2) if m[1] > first]
     assert any(name == "loss" for name, step, _ in metrics(results, 2) if step > first)
+    rates = [value for name, _, value in metrics(results, 1) if name == "lr"]
+    assert rates == sorted(set(rates), reverse=True)  # falls from log line to log line
+    assert rates[-1] > 0
 
 
 def test_killed_resumed_stopped_and_evaluated(results):

@@ -23,6 +23,7 @@ class LearnerConfig:
 
     gamma: float = 0.99
     lr: float = 5e-4
+    lr_decay: str = "none"
     optim_eps: float = 1e-5
     grad_norm_clip: float = 10.0
     amp: bool = False
@@ -62,6 +63,17 @@ class Learner(ABC):
         """Trained parameters of each network, and their total."""
         counts = {name: sum(p.numel() for p in module.parameters()) for name, module in self.modules().items()}
         return {**counts, "total": sum(counts.values())}
+
+    def set_progress(self, share: float) -> None:
+        """Set the learning rate for the updates that follow, `share` of the training, in [0, 1], lying behind."""
+        left = 1.0 - share if self.config.lr_decay == "linear" else 1.0
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.lr * left
+
+    @property
+    def lr(self) -> float:
+        """The learning rate as it stands."""
+        return float(self.optimiser.param_groups[0]["lr"])
 
     @abstractmethod
     def compile(self) -> None:

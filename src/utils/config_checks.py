@@ -106,6 +106,7 @@ CHECKS: Mapping[str, Check] = {
     "gamma": within(0, 1),
     "td_lambda": within(0, 1),
     "lr": above(0),
+    "lr_decay": one_of("none", "linear"),
     "optim_alpha": within(0, 1),
     "optim_eps": above(0),
     "grad_norm_clip": above(0),

@@ -230,6 +230,18 @@ def test_saved_learner_goes_on_bit_for_bit(kind):
         assert torch.equal(x, y)
 
 
+@pytest.mark.parametrize("kind", ["vdn", "mipi", "mappo"])
+@pytest.mark.parametrize(("decay", "expected"), [("none", [0.004] * 3), ("linear", [0.004, 0.003, 0.0])])
+def test_the_learning_rate_follows_the_progress(kind, decay, expected):
+    learner = batches.make_learner(kind, batches.make_spec(), lr=0.004, lr_decay=decay)
+    found = []
+    for share in (0.0, 0.25, 1.0):
+        learner.set_progress(share)
+        found.append(learner.lr)
+        assert {group["lr"] for group in learner.optimiser.param_groups} == {learner.lr}
+    assert found == pytest.approx(expected)
+
+
 def test_a_resumed_learner_takes_its_settings_from_the_configuration():
     spec = batches.make_spec()
     learner = batches.make_learner("vdn", spec, lr=1e-3)
