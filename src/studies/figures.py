@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+#: inches that the legend of a figure of team sizes takes beside the panels
+LEGEND = 1.4
+
+
 def draw(path: Path, study: Study, results: Results) -> None:
     """Write the study's figure as a PNG; what was not measured is left out."""
     from matplotlib.figure import Figure
@@ -22,7 +26,7 @@ def draw(path: Path, study: Study, results: Results) -> None:
         width = max(width, 1.1 * len(study.rows))
     elif isinstance(figure, TeamSizes):
         panels = len(figure.panels)
-        width = max(width, 4.8 * panels)
+        width = max(width, 4.8 * panels) + LEGEND
     picture = Figure(figsize=(width, 4.8), layout="constrained")
     picture.suptitle(f"{study.title}\n{extent(results)}")
     for number, axes in enumerate(picture.subplots(1, panels, sharey=True, squeeze=False)[0]):
@@ -34,8 +38,10 @@ def draw(path: Path, study: Study, results: Results) -> None:
             _draw_team_sizes(axes, study, figure, number, results)
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)
-        if axes.get_legend_handles_labels()[1]:
+        if axes.get_legend_handles_labels()[1] and not isinstance(figure, TeamSizes):
             axes.legend()
+    if isinstance(figure, TeamSizes):  # lines start at the left edge and may end anywhere
+        picture.legend(*picture.axes[0].get_legend_handles_labels(), loc="outside right upper")
     picture.savefig(path, dpi=150)
 
 
@@ -89,7 +95,10 @@ def _draw_team_sizes(axes: "Axes", study: Study, figure: TeamSizes, panel: int, 
     sizes = [fmean(map(int, column.team.split("-"))) for column in figure.columns]
     for number, (label, name) in enumerate(lines):
         row, colour = study.row(name), f"C{number}"
-        across = [(size, summary(results, row, column)) for size, column in zip(sizes, figure.columns, strict=True)]
+        beside = 0.04 * (number - (len(lines) - 1) / 2)  # so that intervals do not hide each other
+        across = [
+            (size + beside, summary(results, row, column)) for size, column in zip(sizes, figure.columns, strict=True)
+        ]
         places, found = [size for size, of in across if of], [of for _, of in across if of]
         if found:
             means = [of.mean for of in found]
