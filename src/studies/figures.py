@@ -13,21 +13,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-#: inches that the legend of a figure of team sizes takes beside the panels
-LEGEND = 1.4
-
-
 def draw(path: Path, study: Study, results: Results) -> None:
     """Write the study's figure as a PNG; what was not measured is left out."""
     from matplotlib.figure import Figure
 
-    figure, width, panels = study.figure, 6.4, 1
+    figure, width, height, panels = study.figure, 6.4, 4.8, 1
     if isinstance(figure, Bars):
         width = max(width, 1.1 * len(study.rows))
     elif isinstance(figure, TeamSizes):
         panels = len(figure.panels)
-        width = max(width, 4.8 * panels) + LEGEND
-    picture = Figure(figsize=(width, 4.8), layout="constrained")
+        width, height = max(width, 4.8 * panels), height + 1.0
+    picture = Figure(figsize=(width, height), layout="constrained")
     picture.suptitle(f"{study.title}\n{extent(results)}")
     for number, axes in enumerate(picture.subplots(1, panels, sharey=True, squeeze=False)[0]):
         if isinstance(figure, Bars):
@@ -38,10 +34,10 @@ def draw(path: Path, study: Study, results: Results) -> None:
             _draw_team_sizes(axes, study, figure, number, results)
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)
-        if axes.get_legend_handles_labels()[1] and not isinstance(figure, TeamSizes):
+        if isinstance(figure, TeamSizes):  # below: lines start at the left edge and may end anywhere
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
+        elif axes.get_legend_handles_labels()[1]:
             axes.legend()
-    if isinstance(figure, TeamSizes):  # lines start at the left edge and may end anywhere
-        picture.legend(*picture.axes[0].get_legend_handles_labels(), loc="outside right upper")
     picture.savefig(path, dpi=150)
 
 

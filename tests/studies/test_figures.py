@@ -1,5 +1,7 @@
 """What is drawn, read back from the picture's axes."""
 
+from dataclasses import replace
+
 import matplotlib.figure
 import pytest
 
@@ -46,4 +48,16 @@ def test_team_sizes(tmp_path, monkeypatch):
     dashed = [line.get_xydata().tolist() for line in left.lines if line.get_linestyle() == "--"]
     assert [[4, 0.75]] in dashed
     assert not [line for line in right.lines if line.get_linestyle() == "--"]
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["trained on", "paper", "One"]
+    legends = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (left, right)]
+    assert legends == [["trained on", "paper", "One"], ["trained on", "Two"]]  # panels may have lines of their own
+
+
+def test_intervals_stand_beside_each_other(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    lines = (("One", "one"), ("Two", "two"))
+    study = replace(STUDY, figure=replace(STUDY.figure, panels=(("", lines),)))
+    results = {"one": [outcome(0, 0.25), outcome(1, 0.75)], "two": [outcome(0, 0.125), outcome(1, 0.5)]}
+    draw(tmp_path / "figure.png", study, results)
+    places = [box.lines[0].get_xdata()[0] for box in drawn[0].axes[0].containers]
+    assert places == [pytest.approx(3.98), pytest.approx(4.02)]
