@@ -12,7 +12,7 @@ from studies.declaration import Cell, Column, Row, Study, TeamSizes
 TASKS = {"SZ": "sc2_sz", "CSZ": "sc2_csz", "MMM": "sc2_mmm"}
 TEAMS = ("3-5", "6", "7", "8")
 TRAINED_ON = (3, 5)
-#: the best of the scripted teams, to see what the numbers on the embedded engine mean
+#: a team that learns nothing, to see what the numbers on the embedded engine mean
 SCRIPTED = "focus_fire"
 WON = tuple(Column(team, "battle_won", digits=3) for team in TEAMS)
 TESTING = {"test_nepisode": 1000, "test_batch_size": 250}
