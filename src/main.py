@@ -19,7 +19,7 @@ import yaml
 
 from utils.command_line import help_text, parse_command_line
 from utils.config import Config, build_config
-from utils.errors import UserError
+from utils.errors import RunFailed, UserError
 from utils.interrupt import Interrupted, StopSignal
 from utils.logging import Console, Recorder
 from utils.version import ROOT, git_revision, versions
@@ -47,9 +47,9 @@ def main(argv: Sequence[str]) -> int:
                 _run_alone(config, argv, runs, stop)
             else:
                 _run_with_sacred(config, argv, runs, stop)
-        except UserError as error:
+        except (UserError, RunFailed) as error:
             print("error:", " ".join(str(error).split()), file=sys.stderr)
-            return 2
+            return 2 if isinstance(error, UserError) else 1
         except KeyboardInterrupt:
             print(f"stopped by {_signal_name(stop)}", file=sys.stderr)
             return stop.exit_code

@@ -14,7 +14,7 @@ import yaml
 
 import main as command
 from utils.config import load_config
-from utils.errors import UserError
+from utils.errors import RunFailed, UserError
 from utils.interrupt import Interrupted
 
 SRC = Path(command.__file__).parent
@@ -197,3 +197,16 @@ def test_only_the_command_line_knows_sacred():
             assert "sacred" in modules
         else:
             assert not modules & {"sacred", "pymongo"}, path
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_run_that_says_why_it_failed_ends_in_that_line(experiment, results, capsys):
+    def run(config, recorder, stop):
+        raise RunFailed("the loss is\n nan at step 7")
+
+    experiment.then = run
+    assert command.main([f"local_results_path={results}"]) == 1
+    assert capsys.readouterr().err == "error: the loss is nan at step 7\n"
+    record = read(results / "sacred" / "1" / "run.json")
+    assert record["status"] == "FAILED"
+    assert any("RunFailed" in line for line in record["fail_trace"])

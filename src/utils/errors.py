@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right."""
+"""The exceptions whose message is all that a user needs to read."""
 
 
 class UserError(Exception):
@@ -6,4 +6,12 @@ class UserError(Exception):
 
     The message is one line that names the thing, the value and the remedy; `main.py` prints it without a
     traceback and exits with code 2.
+    """
+
+
+class RunFailed(RuntimeError):
+    """A run cannot go on for a reason that one line tells: a loss that is not finite, a full disk, a worker that died.
+
+    `main.py` prints the message without a traceback and exits with code 1; the run is recorded as FAILED, with the
+    traceback in its record.
     """
