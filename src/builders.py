@@ -17,6 +17,7 @@ from controllers.entity import EntityController, View
 from controllers.mipi import MipiController
 from controllers.scripted import ScriptedController
 from envs.base import EntityEnv, EnvSpec
+from envs.hosts import Timeouts
 from learners.learner import Learner
 from modules import mixers
 from modules.agents.collaq_agent import CollaqAgent
@@ -95,7 +96,9 @@ def build_device(config: Config) -> torch.device:
 def build_env(config: Config, num_envs: int, seed: int) -> EntityEnv:
     """`num_envs` environments on the configured host; those in worker processes stay on the CPU."""
     device = build_device(config) if config.runner == "vector" else "cpu"
-    return runners.REGISTRY[config.runner](envs.REGISTRY[config.env], config.env_args, num_envs, seed, device)
+    timeouts = Timeouts(config.worker_start_timeout, config.worker_step_timeout)
+    host = runners.REGISTRY[config.runner]
+    return host(envs.REGISTRY[config.env], config.env_args, num_envs, seed, device, timeouts)
 
 
 def build_controller(config: Config, spec: EnvSpec) -> Controller:

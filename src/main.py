@@ -1,6 +1,6 @@
 """The command line: settings -> checks -> a recorded run. `python src/main.py --help` explains the words.
 
-Exit codes: 0 the run is complete, 1 it failed, 2 the user can correct something, 130 or 143 it was stopped.
+Exit codes: 0 the run is complete, 1 it failed, 2 the user can correct something, 129, 130 or 143 it was stopped.
 """
 
 import json
@@ -20,7 +20,7 @@ import yaml
 from utils.command_line import help_text, parse_command_line
 from utils.config import Config, build_config
 from utils.errors import RunFailed, UserError
-from utils.interrupt import Interrupted, StopSignal
+from utils.interrupt import Interrupted, StopSignal, last_words
 from utils.logging import Console, Recorder
 from utils.version import ROOT, git_revision, versions
 
@@ -48,10 +48,10 @@ def main(argv: Sequence[str]) -> int:
             else:
                 _run_with_sacred(config, argv, runs, stop)
         except (UserError, RunFailed) as error:
-            print("error:", " ".join(str(error).split()), file=sys.stderr)
+            last_words("error: " + " ".join(str(error).split()))
             return 2 if isinstance(error, UserError) else 1
         except KeyboardInterrupt:
-            print(f"stopped by {_signal_name(stop)}", file=sys.stderr)
+            last_words(f"stopped by {_signal_name(stop)}")
             return stop.exit_code
     return 0
 

@@ -1,15 +1,20 @@
 """The real command line in processes of its own: every YAML file, stopping, killing, resuming."""
 
 import contextlib
+import fcntl
 import json
 import math
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
+import uuid
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import pytest
@@ -31,13 +36,13 @@ pytestmark = pytest.mark.slow
 class Program:
     """A started `python src/main.py ...`; use it in a `with` statement, which leaves no process behind."""
 
-    def __init__(self, *words: str, results: Path, command: tuple[str, ...] = (str(MAIN),)) -> None:
+    def __init__(self, *words: str, results: Path, command: tuple[str, ...] = (str(MAIN),), **streams: Any) -> None:
+        self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
             [sys.executable, *command, *words, f"local_results_path={results}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TEST_PROGRAM": self.mark},
             start_new_session=True,  # a group of its own, which a test can signal as a terminal does
         )
         self._watch = threading.Timer(PATIENCE, self.process.kill)
@@ -58,6 +63,24 @@ class Program:
             if text in line:
                 return line.strip()
         raise AssertionError(f"ended without {text!r}: {self.process.communicate()[1]}")
+
+    def processes(self) -> dict[int, str]:
+        """The running processes of the program, also those in other groups: their ids and command lines."""
+        running = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(
+                OSError
+            ):  # it may end while it is looked at; one that has ended has no environment
+                if f"TEST_PROGRAM={self.mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    running[int(entry.name)] = (entry / "cmdline").read_text()
+        return running
+
+    def wait_until_gone(self) -> None:
+        """Wait until no process is left: the one that started the workers ends when it finds itself alone."""
+        deadline = time.monotonic() + PATIENCE
+        while self.processes():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
     def finish(self) -> tuple[int, str]:
         """Wait for the end; return the exit code and what is on stderr."""
@@ -166,28 +189,47 @@ def test_killed_resumed_stopped_and_evaluated(results):
     assert not (results / "models" / "3").exists()
 
 
-def members(group: int) -> list[str]:
-    """The running processes of a group; those that ended and were not yet collected by their parent do not count."""
-    running = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it may end while it is looked at
-            state, _, pgrp = entry.read_text().rpartition(")")[2].split()[:3]
-            if int(pgrp) == group and state not in "ZX":
-                running.append(entry.parent.name)
-    return running
+def parallel(**more: object) -> list[str]:
+    """Words of a run that does not end by itself, with two worker processes."""
+    return ["--env-config=sc2_3m", *short("sc2_3m"), *tiny_overrides(t_max=1_000_000, runner="parallel", **more)]
 
 
 def test_ctrl_c_with_worker_processes(results):
     # a terminal signals the whole group: the workers must leave it to the parent, and go with it
-    words = ["--env-config=sc2_3m", *short("sc2_3m"), *tiny_overrides(t_max=1_000_000, runner="parallel")]
-    with Program(*words, results=results) as program:
+    with Program(*parallel(), results=results) as program:
         program.wait_for("/1,000,000 steps")
         os.killpg(program.process.pid, signal.SIGINT)
         assert program.finish() == (130, STOPPING + "stopped by SIGINT\n")
-        deadline = time.monotonic() + PATIENCE
-        while members(program.process.pid):  # the process that started the workers ends when it finds itself alone
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        program.wait_until_gone()
+    assert status(results, 1) == "INTERRUPTED"
+    load_checkpoint(results / "models" / "1")
+
+
+@pytest.mark.parametrize("servants", [1, 2, 3])
+def test_ctrl_c_while_worker_processes_start(results, servants):
+    # one after the other: what keeps track of resources, the server that workers are forked from, the workers
+    with Program(*parallel(), results=results) as program:
+        while len([line for line in program.processes().values() if "multiprocessing" in line]) < servants:
+            assert program.process.poll() is None
+        os.killpg(program.process.pid, signal.SIGINT)
+        assert program.finish() == (130, STOPPING + "stopped by SIGINT\n")
+        program.wait_until_gone()
+    assert status(results, 1) == "INTERRUPTED"
+
+
+def test_a_closed_terminal_stops_a_run_in_order(results):
+    master, terminal = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal)
+    with Program(
+        *parallel(), results=results, **streams, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY)
+    ) as program:
+        os.close(terminal)
+        shown = b""
+        while b"/1,000,000 steps" not in shown:
+            shown += os.read(master, 1000)
+        os.close(master)
+        assert program.process.wait() == 129
+        program.wait_until_gone()
     assert status(results, 1) == "INTERRUPTED"
     load_checkpoint(results / "models" / "1")
 

@@ -1,21 +1,33 @@
 """Many single environments in worker processes, behind the interface of one batch.
 
 Messages: the parent sends a pickled `(command, value)`; a worker answers with one byte that says what follows, then a
-time step as one fixed-size record, any other value pickled, or the text of what went wrong.
+time step as one fixed-size record, any other value pickled, or the text of what went wrong. That the parent's end of
+the pipe is closed means that the worker's time is over, whether the parent closed it or died.
+
+Signals are the parent's alone, also those that a terminal or a scheduler sends to every process of a run: it ends its
+round with the workers and saves. So workers have a session of their own, and no signal but SIGKILL ends one before its
+time is over.
 """
 
+import math
 import multiprocessing
 import multiprocessing.process
 import os
 import pickle
+import select
+import shutil
 import signal
+import stat
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +35,8 @@ import torch
 from torch import Tensor
 
 from envs.base import EntityEnv, EnvSpec, TimeStep
-from utils.errors import UserError
+from utils.errors import RunFailed, UserError
+from utils.locks import Busy, locked
 from utils.seeding import derive_seed
 
 #: The first byte of an answer.
@@ -33,8 +46,35 @@ SEEN, VALUE, USER_ERROR, FAILURE = b"s", b"v", b"u", b"f"
 FIELDS = tuple(name for name in TimeStep._fields if name != "info")
 
 
-class WorkerError(RuntimeError):
-    """A worker process died or failed. All workers are closed by then."""
+#: The signals that ask a whole run to stop.
+STOP_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+#: Silence is counted in pieces of so many seconds.
+TICK = 1.0
+
+#: What tells multiprocessing's temporary folders of this program from those of others.
+MARK = "muster"
+
+
+class WorkerError(RunFailed):
+    """A worker process died or hangs. All workers are closed by then."""
+
+
+class EnvironmentFailed(RuntimeError):
+    """An environment raised what nobody expected; the message ends in its traceback. All workers are closed by then."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds without an answer from any worker after which those that are waited for count as hanging."""
+
+    #: while the environments are built
+    start: float = math.inf
+    #: in every later call, a step or a reset for instance
+    step: float = math.inf
+
+
+FOREVER = Timeouts()
 
 
 class WorkerEnv(EntityEnv):
@@ -43,7 +83,7 @@ class WorkerEnv(EntityEnv):
     Environments whose episode is over are not stepped: they stay as they ended, and the others do not wait for them.
     """
 
-    #: seconds that workers get to close their environments before they are terminated
+    #: seconds that a busy worker gets to end its step, and again to close its environment
     GRACE = 5.0
 
     def __init__(
@@ -53,6 +93,7 @@ class WorkerEnv(EntityEnv):
         num_envs: int,
         seed: int,
         device: torch.device | str = "cpu",
+        timeouts: Timeouts = FOREVER,
     ) -> None:
         """
         Args:
@@ -61,33 +102,35 @@ class WorkerEnv(EntityEnv):
             num_envs: number of workers.
             seed: worker i gets `derive_seed(seed, "worker", i)`.
             device: where time steps are handed out.
+            timeouts: when a worker that does not answer is given up.
 
         Raises:
             UserError: an environment cannot be built for a reason that the user can put right.
-            WorkerError: it cannot be built for any other reason.
+            EnvironmentFailed: it cannot be built for any other reason.
+            WorkerError: its worker died or hangs.
         """
         super().__init__(num_envs, seed, device)
-        self._closed = False
+        self.timeouts = timeouts
+        self._failure: BaseException | None = None
         self._processes: list[multiprocessing.process.BaseProcess] = []
         self._pipes: list[Connection] = []
-        self._owed: set[int] = set()  # workers that have not answered yet
+        # also runs when nobody called `close`: at the exit multiprocessing would wait for a hanging worker for ever
+        self._end = util.Finalize(self, _end, args=(self._processes, self._pipes, self.GRACE), exitpriority=1)
         context = _context()
         try:
             for i, worker_seed in enumerate(self._seeds(seed)):
                 ours, theirs = context.Pipe()
                 self._pipes.append(ours)
-                # a daemon ends with its parent, also where nobody called `close`
                 process = context.Process(
                     target=_work, args=(theirs, env_class, args, worker_seed, self.GRACE), name=f"env-{i}", daemon=True
                 )
                 self._processes.append(process)
                 process.start()
                 theirs.close()
-                self._owed.add(i)
+            specs = self._collect(range(num_envs), "start")
         except BaseException:
             self.close()
             raise
-        specs = self._collect(range(num_envs), "start")
         self.spec: EnvSpec = specs[0]
         self._rows = np.zeros(num_envs, dtype=_record(self.spec))
 
@@ -130,44 +173,44 @@ class WorkerEnv(EntityEnv):
         return image
 
     def close(self) -> None:
-        """End the workers: they are asked, after `GRACE` seconds terminated, at last killed. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        for pipe in self._pipes:
-            with suppress(OSError):  # it may be gone already
-                pipe.send_bytes(pickle.dumps(("close", None)))
-            pipe.close()
-        started = [process for process in self._processes if process.pid is not None]
-        _join(started, self.GRACE)
-        for end in ("terminate", "kill"):
-            for process in started:
-                if process.is_alive():
-                    getattr(process, end)()
-            _join(started, 1.0)
+        """End the workers, within seconds: those that still run after `GRACE` are killed. Idempotent."""
+        self._end()
 
     def _exchange(self, command: str, values: Mapping[int, Any]) -> dict[int, Any]:
-        """Send `(command, value)` to the workers named, all before the first answer is awaited; return the answers."""
-        if self._closed:
-            raise WorkerError("the workers are closed")
-        # an exchange that Ctrl-C interrupted left answers behind, which belong to nothing now
-        self._collect(list(self._owed), "an interrupted call")
-        for i, value in values.items():
-            try:
-                self._pipes[i].send_bytes(pickle.dumps((command, value), protocol=pickle.HIGHEST_PROTOCOL))
-            except OSError:
-                raise self._died(i, command) from None
-            self._owed.add(i)
-        return self._collect(values, command)
+        """Send `(command, value)` to the workers named, all before the first answer is awaited; return the answers.
+
+        A call that does not get to its end, be it for Ctrl-C, leaves answers behind that would be taken for those of
+        the next call: it closes the workers, and later calls end as it did.
+        """
+        if not self._end.still_active():
+            raise self._failure or WorkerError("the workers are closed")
+        try:
+            for i, value in values.items():
+                try:
+                    self._pipes[i].send_bytes(pickle.dumps((command, value), protocol=pickle.HIGHEST_PROTOCOL))
+                except OSError:
+                    raise self._died(i, command) from None
+            return self._collect(values, command)
+        except BaseException as error:
+            self._failure = error
+            self.close()
+            raise
 
     def _collect(self, workers: Iterable[int], command: str) -> dict[int, Any]:
         """Wait until all `workers` have answered; time steps go straight to their rows."""
         answers: dict[int, Any] = {}
         waiting = set(workers)
+        limit = self.timeouts.start if command == "start" else self.timeouts.step
+        tick, silence = min(TICK, limit), 0.0
         while waiting:
             handles: dict[Any, int] = {self._pipes[i]: i for i in waiting}
             handles.update({self._processes[i].sentinel: i for i in waiting})
-            for i in {handles[handle] for handle in wait(list(handles))}:
+            ready = {handles[handle] for handle in wait(list(handles), tick)}
+            # not by the clock: a run that was stopped by Ctrl-Z and goes on has waited for nobody in the meantime
+            silence = 0.0 if ready else silence + tick
+            if silence >= limit:
+                raise self._hangs(waiting, command, limit)
+            for i in ready:
                 answers[i] = self._receive(i, command)
                 waiting.remove(i)
         return answers
@@ -180,7 +223,6 @@ class WorkerEnv(EntityEnv):
             answer = pipe.recv_bytes()
         except (EOFError, OSError):
             raise self._died(i, command) from None
-        self._owed.discard(i)
         kind = answer[:1]
         if kind == SEEN:
             self._rows[i] = np.frombuffer(answer, dtype=self._rows.dtype, offset=1)[0]
@@ -188,19 +230,30 @@ class WorkerEnv(EntityEnv):
         if kind == VALUE:
             return pickle.loads(answer[1:])
         text = answer[1:].decode()
-        name = f"worker {i} (pid {self._processes[i].pid})"
-        self.close()
         if kind == USER_ERROR:
             raise UserError(text)
-        raise WorkerError(f"{name} failed during {command}:\n{text}")
+        raise EnvironmentFailed(f"{self._name(i)} failed during {command}:\n{text}")
 
     def _died(self, i: int, command: str) -> WorkerError:
-        """Close everything and say which worker ended, and how."""
+        """Which worker ended, and how."""
         process = self._processes[i]
         process.join(self.GRACE)  # its pipe closes a moment before its exit code is known
-        name = f"worker {i} (pid {process.pid}) died with exit code {process.exitcode} during {command}"
-        self.close()
-        return WorkerError(name)
+        message = f"{self._name(i)} died with exit code {process.exitcode} during {command}"
+        if process.exitcode == -signal.SIGKILL:
+            message += "; where memory ran out and the system killed it, a smaller batch_size_run needs less"
+        return WorkerError(message)
+
+    def _hangs(self, silent: Collection[int], command: str, limit: float) -> WorkerError:
+        """Which worker does not answer; of several that do not, the first."""
+        others = f", nor from {len(silent) - 1} more" if len(silent) > 1 else ""
+        setting = "worker_start_timeout" if command == "start" else "worker_step_timeout"
+        return WorkerError(
+            f"{self._name(min(silent))} hangs: no answer for {limit:g} s during {command}{others}; "
+            f"if the environment is only slow, set a longer {setting}"
+        )
+
+    def _name(self, i: int) -> str:
+        return f"worker {i} (pid {self._processes[i].pid})"
 
     def _timestep(self) -> TimeStep:
         # copies: the rows are overwritten by the next step
@@ -214,13 +267,60 @@ class WorkerEnv(EntityEnv):
         )
 
 
+def _end(processes: Sequence[multiprocessing.process.BaseProcess], pipes: Iterable[Connection], grace: float) -> None:
+    """Let the workers go, and kill those that do not."""
+    for pipe in pipes:
+        pipe.close()
+    started = [process for process in processes if process.pid is not None]
+    _join(started, grace + 1.0)
+    for process in started:
+        if process.is_alive():
+            process.kill()  # reaches a stopped one too, which `terminate` does not
+    _join(started, 1.0)
+
+
 def _context() -> Any:
     """How workers start: never as a copy of this process, whose threads and GPU state a fork cannot carry over."""
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch"])  # imported once for all workers, instead of once in each
-        return context
-    return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch"])  # imported once for all workers, instead of once in each
+    _mark_temporary_folder()
+    # What is started while signals are blocked never hears them: Ctrl-C would end the server while it imports.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        resource_tracker.ensure_running()  # else the server's start does it, and unblocks SIGINT and SIGTERM
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+#: What is held for as long as this process lives: the lock of its mark.
+_HELD = ExitStack()
+
+
+def _mark_temporary_folder() -> None:
+    """Mark the folder of multiprocessing's sockets as this program's, and clear away those of killed processes.
+
+    The mark is locked before it has its name, and until this process is gone. On a file system without locks there are
+    no marks, and nothing is cleared.
+    """
+    folder = Path(util.get_temp_dir())  # multiprocessing removes it when the process ends in order
+    if not (folder / MARK).exists():
+        with suppress(OSError):
+            _HELD.enter_context(locked(folder / "new"))
+            (folder / "new").rename(folder / MARK)
+        _clear_away_dead(folder.parent)
+
+
+def _clear_away_dead(temporary: Path) -> None:
+    """Remove the marked folders of this user in `temporary` whose processes are gone: whose locks can be had."""
+    for mark in temporary.glob(f"pymp-*/{MARK}"):
+        with suppress(OSError, Busy):
+            status = mark.parent.lstat()
+            if status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode):
+                with locked(mark):
+                    shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def _record(spec: EnvSpec) -> np.dtype:
@@ -253,10 +353,13 @@ class _ParentGone(Exception):
 
 
 def _work(pipe: Connection, env_class: Any, args: Any, seed: int, grace: float) -> None:
-    """The life of a worker: build the environment, answer until the parent says "close" or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the environment is closed on the way out
-    threading.Thread(target=_end_with_parent, args=(grace,), daemon=True).start()
+    """The life of a worker: build the environment, answer until the parent closes the pipe or is gone."""
+    os.setsid()
+    over = threading.Event()
+    for signum in STOP_SIGNALS:  # handlers, not SIG_IGN: a program that the environment starts would inherit that
+        signal.signal(signum, lambda *_: sys.exit(1) if over.is_set() else None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    threading.Thread(target=_end_with_pipe, args=(pipe.fileno(), grace, over), daemon=True).start()
     torch.set_num_threads(1)
     env: EntityEnv | None = None
     try:
@@ -266,8 +369,6 @@ def _work(pipe: Connection, env_class: Any, args: Any, seed: int, grace: float) 
         dtype = _record(env.spec)
         while True:
             command, value = _receive(pipe)
-            if command == "close":
-                break
             _send(pipe, _answer(env, command, value, dtype))
     except _ParentGone:
         pass
@@ -328,13 +429,13 @@ def _last_word(pipe: Connection, answer: bytes) -> None:
         pipe.send_bytes(answer)
 
 
-def _end_with_parent(grace: float) -> None:
-    """End this process soon after its parent, even in the middle of a step that never returns."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    wait([parent.sentinel])
-    time.sleep(grace)  # an idle main thread sees its pipe close, closes the environment and ends
+def _end_with_pipe(pipe: int, grace: float, over: threading.Event) -> None:
+    """End this process soon after the parent's end of the pipe, even in the middle of a step that never returns."""
+    hangup = select.poll()
+    hangup.register(pipe, 0)  # nothing but the other end's closing
+    hangup.poll()
+    time.sleep(grace)  # an idle main thread sees it too, closes the environment and ends
+    over.set()
     os.kill(os.getpid(), signal.SIGTERM)  # a busy one leaves its step and does the same
     time.sleep(grace)
     os._exit(1)

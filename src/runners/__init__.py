@@ -6,26 +6,44 @@ from typing import Any
 import torch
 
 from envs.base import EntityEnv
+from envs.hosts import FOREVER, Timeouts, WorkerEnv
 
-#: builds the environments: (env_class, args, num_envs, seed, device) -> EntityEnv
+#: builds the environments: (env_class, args, num_envs, seed, device, timeouts) -> EntityEnv
 Host = Callable[..., EntityEnv]
 
 
-def vector(env_class: Host, args: Any, num_envs: int, seed: int, device: torch.device | str = "cpu") -> EntityEnv:
-    """One batch of environments in this process."""
+def vector(
+    env_class: Host,
+    args: Any,
+    num_envs: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    timeouts: Timeouts = FOREVER,
+) -> EntityEnv:
+    """One batch of environments in this process, which waits for nobody: `timeouts` mean nothing to it."""
     return env_class(args, num_envs=num_envs, seed=seed, device=device)
 
 
 def parallel(
-    env_class: type[EntityEnv], args: Any, num_envs: int, seed: int, device: torch.device | str = "cpu"
+    env_class: type[EntityEnv],
+    args: Any,
+    num_envs: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    timeouts: Timeouts = FOREVER,
 ) -> EntityEnv:
     """One worker process per environment, for environments that are slow or play one episode at a time."""
-    from envs.hosts import WorkerEnv
-
-    return WorkerEnv(env_class, args, num_envs=num_envs, seed=seed, device=device)
+    return WorkerEnv(env_class, args, num_envs=num_envs, seed=seed, device=device, timeouts=timeouts)
 
 
-def episode(env_class: Host, args: Any, num_envs: int, seed: int, device: torch.device | str = "cpu") -> EntityEnv:
+def episode(
+    env_class: Host,
+    args: Any,
+    num_envs: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    timeouts: Timeouts = FOREVER,
+) -> EntityEnv:
     """A single environment in this process, whatever `num_envs` says."""
     return vector(env_class, args, 1, seed, device)
 

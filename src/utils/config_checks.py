@@ -79,6 +79,8 @@ CHECKS: Mapping[str, Check] = {
     "env": registered("envs"),
     "runner": registered("runners"),
     "batch_size_run": at_least(1),
+    "worker_start_timeout": above(0),
+    "worker_step_timeout": above(0),
     "training_iters": at_least(1),
     "steps_per_update": at_least(0),
     "view": one_of("local", "full", "periodic"),

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -15,14 +16,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopSignal:
-    """Listens for SIGINT and SIGTERM between `__enter__` and `__exit__`.
+    """Listens for SIGINT, SIGTERM and SIGHUP between `__enter__` and `__exit__`.
 
     The first signal only sets `requested`: the training loop sees it after its round, saves a checkpoint and raises
     `Interrupted`. The second signal raises `Interrupted` where the program stands. Later ones are ignored, so that
-    the run's record can still be closed in order.
+    the run's record can still be closed in order. SIGHUP never insists: a terminal that is closed sends several.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         #: True once somebody asked the run to stop.
@@ -36,6 +37,8 @@ class StopSignal:
         # Python only lets the main thread install handlers; elsewhere `requested` can still be set by hand
         if threading.current_thread() is threading.main_thread():
             for signum in self.SIGNALS:
+                if signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN:
+                    continue  # nohup: the run is meant to outlive its terminal
                 self._previous[signum] = signal.signal(signum, self._handle)
         return self
 
@@ -46,10 +49,14 @@ class StopSignal:
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a program that ended by the signal: 130 after SIGINT, 143 after SIGTERM."""
+        """What a shell expects of a program that ended by the signal: 130 after SIGINT, 143 after SIGTERM, 129 after
+        SIGHUP.
+        """
         return 128 + (self.signum if self.signum is not None else signal.SIGINT)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested and signum == signal.SIGHUP:
+            return
         self.requested = True
         self._count += 1
         if self.signum is None:
@@ -60,3 +67,18 @@ class StopSignal:
                 os.write(2, b"\nstopping after this round; a second signal stops at once\n")
         elif self._count == 2:
             raise Interrupted
+
+
+def last_words(text: str) -> None:
+    """Print the line that a run ends in on stderr, where anybody is left to read it.
+
+    A terminal that was closed, or a pipe that nobody reads, must change neither how the run ends nor, when the
+    interpreter writes what such a stream still holds, its exit code.
+    """
+    for stream, words in ((sys.stdout, ""), (sys.stderr, text + "\n")):
+        try:
+            stream.write(words)
+            stream.flush()
+        except OSError:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())

@@ -1,9 +1,12 @@
 """Environments in worker processes: the same contract, and no way to hang or to leave a process behind."""
 
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +21,8 @@ from components.action_selectors import random_legal
 from envs import hosts
 from envs.base import TimeStep
 from envs.check import check_env
-from envs.hosts import WorkerEnv, WorkerError
-from utils.errors import UserError
+from envs.hosts import EnvironmentFailed, Timeouts, WorkerEnv, WorkerError
+from utils.errors import RunFailed, UserError
 from utils.seeding import derive_seed, make_generator
 
 ARGS = ToyEnv.resolve_args({"team": "varying", "private": 2}, [])
@@ -47,6 +50,11 @@ class DiesInStart(ToyEnv):
 class RaisesInStep(ToyEnv):
     def _step(self, actions: torch.Tensor) -> TimeStep:
         raise ConnectionError("the game has hung up")
+
+
+class NeverStarts(ToyEnv):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        time.sleep(3600)
 
 
 class CannotStart(ToyEnv):
@@ -95,7 +103,7 @@ def wait_until_gone(pids: list[int]) -> list[int]:
     return left
 
 
-def interrupted(handles: Any) -> Any:
+def interrupted(handles: Any, timeout: float) -> Any:
     """In the place of `hosts.wait`: Ctrl-C while the answers are awaited."""
     raise KeyboardInterrupt
 
@@ -133,30 +141,14 @@ def test_workers_have_different_episodes(workers: WorkerEnv) -> None:
     assert not torch.equal(*workers.reset().private)
 
 
-def test_ctrl_c_is_left_to_the_parent(workers: WorkerEnv) -> None:
+@pytest.mark.parametrize("signum", hosts.STOP_SIGNALS)
+def test_what_stops_a_run_is_left_to_the_parent(workers: WorkerEnv, signum: signal.Signals) -> None:
     for pid in workers.pids:
         assert pid is not None
-        os.kill(pid, signal.SIGINT)
-    workers.reset()
+        assert os.getsid(pid) == pid  # what is sent to the parent's whole group does not reach it
+        os.kill(pid, signum)
     workers.step(random_legal(workers.reset().avail_mask, make_generator(0)))
     assert not any(gone(pid) for pid in workers.pids)
-
-
-def test_an_interrupted_call_leaves_no_answer_behind(workers: WorkerEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    workers.reset()
-    before = workers.state_dict()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(hosts, "wait", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            workers.state_dict()
-    workers.seed(4)  # would take the forgotten answers for its own
-    after = workers.state_dict()
-    workers.load_state_dict(before)
-    again = workers.state_dict()
-    for one, other, new in zip(before["workers"], again["workers"], after["workers"], strict=True):
-        assert torch.equal(one["generator"], other["generator"])
-        assert not torch.equal(one["generator"], new["generator"])
 
 
 def test_state_of_another_number_of_workers_is_refused(workers: WorkerEnv) -> None:
@@ -200,7 +192,7 @@ def test_a_worker_killed_in_the_middle_of_a_step_is_named() -> None:
     with pytest.raises(WorkerError, match=rf"worker 1 \(pid {pids[1]}\) died with exit code -9 during step"):
         env.step(random_legal(seen.avail_mask, make_generator(0)))
     assert all(gone(pid) for pid in pids)
-    with pytest.raises(WorkerError, match="closed"):
+    with pytest.raises(WorkerError, match="died"):  # what comes after on the way out does not hide the reason
         env.reset()
     env.close()
 
@@ -222,8 +214,12 @@ def test_a_worker_that_dies_at_the_start_is_named() -> None:
 def test_an_exception_arrives_with_its_traceback() -> None:
     env = WorkerEnv(RaisesInStep, ARGS, num_envs=2, seed=0)
     env.reset()
-    with pytest.raises(WorkerError, match=r"(?s)worker \d .* failed during step:.*in _step.*ConnectionError: the game"):
+    with pytest.raises(EnvironmentFailed) as caught:
         env.step(NOTHING)
+    lines = r"(?s)worker \d \(pid \d+\) failed during step:\nTraceback .* in _step\n.*ConnectionError: the game .*"
+    assert re.fullmatch(lines, str(caught.value))
+    # not a RunFailed, whose lines are squeezed into one: a mistake in an environment is to be found
+    assert not isinstance(caught.value, RunFailed)
     assert all(gone(pid) for pid in env.pids)
 
 
@@ -232,7 +228,9 @@ def test_what_the_user_can_put_right_stays_such_an_error() -> None:
         WorkerEnv(CannotStart, ARGS, num_envs=2, seed=0)
 
 
-def test_close_ends_busy_workers_and_their_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_call_closes_the_workers_and_their_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(WorkerEnv, "GRACE", 0.2)
     env = WorkerEnv(SaysClosed, tmp_path / "log", num_envs=2, seed=0)
     pids = env.pids
@@ -240,51 +238,114 @@ def test_close_ends_busy_workers_and_their_environments(tmp_path: Path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(hosts, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            env.step(NOTHING)  # now they are busy for an hour
-    env.close()
-    env.close()
+            env.step(NOTHING)  # they are busy for an hour
     assert all(gone(pid) for pid in pids)
     assert sorted((tmp_path / "log").read_text().split()) == ["busy", "busy", "closed", "closed"]
+    # whoever tidies up on the way out must not turn an interrupted run into a failed one
+    with pytest.raises(KeyboardInterrupt):
+        env.load_state_dict({"workers": [{}, {}]})
+    env.close()
+
+
+def test_a_worker_that_stands_still_is_named_and_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WorkerEnv, "GRACE", 0.2)
+    env = WorkerEnv(ToyEnv, ARGS, num_envs=2, seed=0, timeouts=Timeouts(step=0.3))
+    pids = env.pids
+    env.reset()
+    assert pids[1] is not None
+    os.kill(pids[1], signal.SIGSTOP)
+    message = rf"worker 1 \(pid {pids[1]}\) hangs: no answer for 0.3 s during step; .* a longer worker_step_timeout"
+    with pytest.raises(WorkerError, match=message) as caught:
+        env.step(NOTHING)
+    assert all(gone(pid) for pid in pids)
+    assert isinstance(caught.value, RunFailed)
+    assert "\n" not in str(caught.value)
+
+
+def test_workers_that_do_not_get_started_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WorkerEnv, "GRACE", 0.2)
+    others = set(multiprocessing.active_children())
+    message = (
+        r"^worker 0 \(pid \d+\) hangs: no answer for 0.3 s during start, nor from 1 more; .* worker_start_timeout$"
+    )
+    with pytest.raises(WorkerError, match=message):
+        WorkerEnv(NeverStarts, ARGS, num_envs=2, seed=0, timeouts=Timeouts(start=0.3))
+    assert set(multiprocessing.active_children()) == others
+
+
+def test_a_run_that_stood_still_itself_has_not_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-Z and `fg`: the clock went on, and nobody was silent."""
+    with WorkerEnv(ToyEnv, ARGS, num_envs=1, seed=0, timeouts=Timeouts(step=2 * hosts.TICK)) as env:
+        really_wait = hosts.wait
+        late = iter([True])
+
+        def stopped(handles: Any, timeout: float) -> Any:
+            if next(late, False):
+                monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 3600)
+                return []
+            return really_wait(handles, timeout)
+
+        monkeypatch.setattr(hosts, "wait", stopped)
+        env.reset()
 
 
 PARENT = """
-import os, sys, time, torch
+import os, signal, sys
 import test_hosts
 from envs.hosts import WorkerEnv
 if __name__ == "__main__":
     WorkerEnv.GRACE = 0.2
-    idle = WorkerEnv(test_hosts.ToyEnv, test_hosts.ARGS, 1, 0)
+    idle = WorkerEnv(test_hosts.ToyEnv, test_hosts.ARGS, 2, 0)
     busy = WorkerEnv(test_hosts.SaysClosed, sys.argv[1], 1, 0)
-    print(os.getpid(), *idle.pids, *busy.pids, flush=True)
+    os.kill(idle.pids[1], signal.SIGSTOP)
+    print(os.getpid(), *busy.pids, *idle.pids, flush=True)
     busy.reset()
     busy.step(test_hosts.NOTHING[:1])
 """
 
 
-def test_no_orphans_when_the_parent_is_killed(tmp_path: Path) -> None:
+def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
     script, log = tmp_path / "parent.py", tmp_path / "log"
     script.write_text(PARENT)
     paths = os.pathsep.join(path for path in sys.path if path)
-    parent = subprocess.Popen(
-        [sys.executable, str(script), str(log)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
-    assert parent.stdout is not None
-    pids = [int(pid) for pid in parent.stdout.readline().split()]
-    assert len(pids) == 3
-    while not log.exists():  # the last one is in the middle of its step
-        assert not any(gone(pid) for pid in pids)
-        time.sleep(0.02)
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    left = wait_until_gone(pids)
-    for pid in left:  # a failed test leaves nothing behind either
-        os.kill(pid, signal.SIGKILL)
-    assert left == []
-    assert log.read_text().split() == ["busy", "closed"]
+    with tempfile.TemporaryDirectory() as name:  # a short one, as a socket's path must be
+        temporary = Path(name)
+        parent = subprocess.Popen(
+            [sys.executable, str(script), str(log)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": paths, "TMPDIR": name},
+        )
+        assert parent.stdout is not None
+        *pids, stopped = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 3
+        while not log.exists():  # the last one is in the middle of its step
+            assert not any(gone(pid) for pid in pids)
+            time.sleep(0.02)
+        hosts._clear_away_dead(temporary)
+        assert len(list(temporary.iterdir())) == 1  # of all its environments, and its process lives
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+        left = wait_until_gone(pids)
+        os.kill(stopped, signal.SIGCONT)  # nobody waited for it; it ends as soon as it can
+        left += wait_until_gone([stopped])
+        for pid in left:  # a failed test leaves nothing behind either
+            os.kill(pid, signal.SIGKILL)
+        assert left == []
+        assert log.read_text().split() == ["busy", "closed"]
+        hosts._clear_away_dead(temporary)
+        assert list(temporary.iterdir()) == []
+
+
+def test_only_folders_of_this_program_are_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / "pymp-of_another_program").mkdir()
+    (tmp_path / "precious" / hosts.MARK).mkdir(parents=True)
+    (tmp_path / "pymp-link").symlink_to(tmp_path / "precious")
+    (tmp_path / "pymp-dead" / hosts.MARK).mkdir(parents=True)
+    hosts._clear_away_dead(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"pymp-of_another_program", "precious", "pymp-link"}
+    assert list((tmp_path / "precious" / hosts.MARK).iterdir()) == []
 
 
 def test_a_toy_batch_and_workers_agree_on_the_specification(workers: WorkerEnv) -> None:

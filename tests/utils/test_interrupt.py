@@ -2,10 +2,11 @@
 
 import os
 import signal
+import sys
 
 import pytest
 
-from utils.interrupt import Interrupted, StopSignal
+from utils.interrupt import Interrupted, StopSignal, last_words
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -33,3 +34,36 @@ def test_the_first_signal_decides_the_exit_code():
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGINT)
     assert stop.exit_code == 143
+
+
+def test_a_terminal_that_is_closed_asks_once_however_many_signals_it_sends():
+    with StopSignal() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.requested
+        assert stop.exit_code == 129
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignal() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.requested
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_last_words_that_nobody_reads(monkeypatch):
+    for name in ("stdout", "stderr"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        monkeypatch.setattr(sys, name, os.fdopen(writer, "w"))
+    sys.stdout.write("still in the buffer")
+    last_words("stopped")
+    for stream in (sys.stdout, sys.stderr):
+        stream.write("more")
+        stream.close()  # as the interpreter does at its end
