@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,14 @@ def test_what_stops_a_run_is_left_to_the_parent(workers: WorkerEnv, signum: sign
     assert not any(gone(pid) for pid in workers.pids)
 
 
+@pytest.mark.usefixtures("workers")
+def test_what_stops_a_run_does_not_reach_the_servers_of_multiprocessing() -> None:
+    for pid in (resource_tracker._resource_tracker._pid, forkserver._forkserver._forkserver_pid):
+        fields = dict(line.split(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        deaf = int(fields["SigBlk"], 16) | int(fields["SigIgn"], 16)
+        assert [signum for signum in hosts.STOP_SIGNALS if not deaf & 1 << signum - 1] == []
+
+
 def test_state_of_another_number_of_workers_is_refused(workers: WorkerEnv) -> None:
     with pytest.raises(ValueError, match="the state of 3 workers does not fit 2"):
         workers.load_state_dict({"workers": [{}, {}, {}]})
@@ -268,9 +277,10 @@ def test_workers_that_do_not_get_started_are_named(monkeypatch: pytest.MonkeyPat
     message = (
         r"^worker 0 \(pid \d+\) hangs: no answer for 0.3 s during start, nor from 1 more; .* worker_start_timeout$"
     )
-    with pytest.raises(WorkerError, match=message):
+    with pytest.raises(WorkerError, match=message) as caught:
         WorkerEnv(NeverStarts, ARGS, num_envs=2, seed=0, timeouts=Timeouts(start=0.3))
     assert set(multiprocessing.active_children()) == others
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_that_stood_still_itself_has_not_waited(monkeypatch: pytest.MonkeyPatch) -> None:
