@@ -1,4 +1,4 @@
-"""The record of a run: who is dead and who lives."""
+"""The record of a run: where it can be, whole files, who is dead and who lives."""
 
 import json
 import os
@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import bound_by_permissions, small_files
 
-from utils.records import process_facts, status_of
+from utils.errors import UserError
+from utils.records import make_writable, process_facts, space_in_reserve, status_of, write_json
 
 
 def write(folder: Path, status: str, process: object) -> Path:
@@ -74,3 +76,56 @@ def test_no_record_or_half_of_one(tmp_path, text):
     if text is not None:
         (tmp_path / "run.json").write_text(text)
     assert status_of(tmp_path) == "UNKNOWN"
+
+
+def test_what_can_be_written_to_is_there(tmp_path):
+    folders = [tmp_path / "a" / "sacred", tmp_path / "a" / "models"]
+    for _ in range(2):
+        make_writable(folders, "results=a")
+        assert [list(folder.iterdir()) for folder in folders] == [[], []]
+
+
+def link(path: Path) -> None:
+    path.symlink_to(path.with_name("nonesuch"))
+
+
+@pytest.mark.parametrize("occupy", [Path.touch, link])
+@pytest.mark.parametrize("below", ["", "below/it"])
+def test_what_is_no_folder_is_refused_and_nothing_is_left(tmp_path, occupy, below):
+    occupy(tmp_path / "it")
+    there = tmp_path / "it" / below
+    with pytest.raises(UserError, match=rf"results=a: {there} cannot be written to \(there is something"):
+        make_writable([tmp_path / "new" / "one", there], "results=a")
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_folders_that_cannot_be(mounted, open_folder):
+    with pytest.raises(UserError, match="/proc/here cannot be written"):
+        make_writable([Path("/proc/here")], "results=a")
+    with bound_by_permissions(), pytest.raises(UserError, match="Permission denied"):
+        make_writable([open_folder], "results=a")
+    for options, reason in (("ro", "Read-only file system"), ("size=64k", "No space left")):
+        disk = mounted(options)
+        with pytest.raises(UserError, match=reason):
+            make_writable([disk / "results"], "results=a")
+        assert list(disk.iterdir()) == []
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "run.json"
+    with small_files(50), pytest.raises(OSError, match="too large") as refused:
+        write_json(path, "x" * 100)
+    assert refused.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+    write_json(path, [1])
+    with small_files(50), pytest.raises(OSError, match="too large"):
+        write_json(path, "x" * 100)
+    assert [(entry.name, json.loads(entry.read_text())) for entry in tmp_path.iterdir()] == [("run.json", [1])]
+
+
+def test_a_full_disk_has_space_for_the_end(mounted):
+    disk = mounted("size=256k")
+    write_json(disk / "run.json", "RUNNING")
+    with space_in_reserve(disk), pytest.raises(OSError, match="No space left"):
+        (disk / "other").write_bytes(bytes(1 << 20))
+    write_json(disk / "run.json", "FAILED" * 5_000)
