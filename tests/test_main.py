@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from conftest import bound_by_permissions
 
 import main as command
 from utils.checkpoints import save_checkpoint
@@ -181,6 +182,15 @@ def test_results_cannot_be_written(experiment, results, capsys, place):
     assert err.startswith(f"error: local_results_path={results}: {results / place}")
     assert err.count("\n") == 1
     assert list(results.parent.rglob("*")) == there
+
+
+def test_a_checkpoint_that_may_not_be_read(experiment, results, open_folder, capsys):
+    (open_folder / "private").mkdir(mode=0)
+    with bound_by_permissions():
+        assert command.main([f"checkpoint_path={open_folder / 'private' / '1'}", f"local_results_path={results}"]) == 2
+    err = capsys.readouterr().err
+    assert err == f"error: checkpoint_path: '{open_folder / 'private' / '1'}' cannot be read (Permission denied)\n"
+    assert not results.exists()
 
 
 def test_what_is_not_written_to_need_not_be_writable(experiment, results):
