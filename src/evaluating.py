@@ -1,6 +1,5 @@
 """Testing: a checkpoint or a scripted team by itself, and the tests in the course of training."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from utils.config import Config
 from utils.errors import UserError
 from utils.interrupt import Interrupted, StopSignal
 from utils.logging import Recorder
+from utils.records import write_json
 from utils.seeding import derive_seed
 from utils.video import Film, check_video_path
 
@@ -73,7 +73,7 @@ def test(config: Config, recorder: Recorder, stop: StopSignal, runner: Runner, t
         for figure, summary in results[name].items():
             suffix = "" if figure == "comm_frequency" else "_mean"
             recorder.scalar(f"test/{name}/{figure}{suffix}", summary["mean"], t_env)
-    (recorder.run_dir / "evaluation.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_json(recorder.run_dir / "evaluation.json", results)
     recorder.note(f"test at {t_env:,} steps: {describe(results)}")
     return results
 

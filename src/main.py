@@ -3,13 +3,15 @@
 Exit codes: 0 the run is complete, 1 it failed, 2 the user can correct something, 129, 130 or 143 it was stopped.
 """
 
-import json
+import contextlib
 import logging as std_logging
+import shutil
 import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +24,15 @@ from utils.config import Config, build_config
 from utils.errors import RunFailed, UserError
 from utils.interrupt import Interrupted, StopSignal, last_words
 from utils.logging import Console, Recorder
+from utils.records import (
+    DISK_FAULTS,
+    RUN_FILE,
+    make_writable,
+    process_facts,
+    space_in_reserve,
+    status_of,
+    write_json,
+)
 from utils.version import ROOT, git_revision, versions
 
 
@@ -40,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
             import run  # late: neither --help nor a misspelt key should wait for the networks' code
 
             run.check(config)
-            runs = _make_runs_folder(config)
+            runs = _make_folders(config)
             if stop.requested:
                 raise Interrupted
             if find_spec("sacred") is None:
@@ -50,19 +61,20 @@ def main(argv: Sequence[str]) -> int:
         except (UserError, RunFailed) as error:
             last_words("error: " + " ".join(str(error).split()))
             return 2 if isinstance(error, UserError) else 1
-        except KeyboardInterrupt:
-            last_words(f"stopped by {_signal_name(stop)}")
+        except KeyboardInterrupt as interrupt:
+            last_words(f"stopped by {_signal_name(stop)}" + f"; {interrupt}" * bool(str(interrupt)))
             return stop.exit_code
     return 0
 
 
-def _make_runs_folder(config: Config) -> Path:
-    runs = Path(config.local_results_path) / "sacred"
-    try:
-        runs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"local_results_path={config.local_results_path}: cannot be made ({error.strerror})") from None
-    return runs
+def _make_folders(config: Config) -> Path:
+    """Make the folders that the run will write to and return the one of the records."""
+    results = Path(config.local_results_path)
+    folders = [results / "sacred"]
+    if config.save_model and not config.evaluate:
+        folders.append(results / "models")
+    make_writable(folders, f"local_results_path={results}")
+    return folders[0]
 
 
 def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal) -> None:
@@ -70,7 +82,7 @@ def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, stop: Stop
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # sacred uses pkg_resources, which warns of its own end
             import sacred
-        from sacred.observers import FileStorageObserver
+        observer = _file_observer(runs)
     except ImportError as error:
         raise UserError(f"sacred is installed but does not work ({error}): install requirements.txt") from None
 
@@ -82,45 +94,106 @@ def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, stop: Stop
     experiment: Any = sacred.Experiment("muster", base_dir=str(ROOT), save_git_info=False)
     experiment.logger = _silent_logger()
     experiment.add_config(config.as_dict())
-    observer: Any = FileStorageObserver(runs, copy_sources=False)
     experiment.observers.append(observer)
 
     def execute(_run: Any) -> dict[str, Any]:
         def keep(facts: dict[str, Any]) -> None:
             # a new dict, because sacred's heartbeat thread may be writing the old one
             _run.info = {**_run.info, **facts}
+            observer.save_json(_run.info, "info.json")
 
-        return _execute(config, argv, stop, Path(observer.dir), str(_run._id), _run.log_scalar, keep)
+        def log_scalar(name: str, value: float, step: int) -> None:
+            if observer.fault is not None:
+                raise observer.fault
+            _run.log_scalar(name, value, step)
+
+        return _execute(config, argv, stop, Path(observer.dir), str(_run._id), log_scalar, keep)
 
     experiment.main(execute)
-    experiment.run()
+    ended: BaseException | None = None
+    try:
+        experiment.run(meta_info={"process": process_facts()})
+    except BaseException as error:
+        ended = error
+    _end(config, Path(observer.dir or runs), ended, observer.fault)
+
+
+def _file_observer(runs: Path) -> Any:
+    from sacred.observers import FileStorageObserver
+    from sacred.serializer import flatten
+
+    class Observer(FileStorageObserver):
+        """Writes whole files, and keeps what goes wrong with them: sacred would drop an observer that raises, in
+        silence, and go on.
+        """
+
+        #: the first error of this record
+        fault: Exception | None = None
+        #: sacred's heartbeat thread writes, too
+        writing = threading.Lock()
+
+        def save_json(self, obj: Any, filename: str) -> None:
+            try:
+                with self.writing:
+                    write_json(Path(str(self.dir), filename), flatten(obj))
+            except Exception as error:
+                self.fault = self.fault or error
+                raise
+
+        def started_event(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().started_event(*args, **kwargs)
+            except OSError as error:
+                raise _cannot_begin(error, self.dir and Path(self.dir)) from error
+
+        def completed_event(self, stop_time: Any, result: Any) -> None:
+            if self.fault is None:
+                super().completed_event(stop_time, result)
+            else:
+                self.failed_event(stop_time, traceback.format_exception(self.fault))
+
+    return Observer(runs, copy_sources=False)
 
 
 def _run_alone(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal) -> None:
     """Keep the run's record without sacred, in the same files."""
-    folder = _next_folder(runs)
-    record: dict[str, Any] = {"status": "RUNNING", "start_time": _now()}
+    record: dict[str, Any] = {"status": "RUNNING", "start_time": _now(), "meta": {"process": process_facts()}}
     info: dict[str, Any] = {}
+    folder = _begin(config, runs, record)
 
     def keep(facts: dict[str, Any]) -> None:
         info.update(facts)
-        _write_json(folder / "info.json", info)
+        write_json(folder / "info.json", info)
 
-    _write_json(folder / "config.json", config.as_dict())
-    _write_json(folder / "run.json", record)
+    ended: BaseException | None = None
     try:
         record["result"] = _execute(config, argv, stop, folder, folder.name, None, keep)
         record["status"] = "COMPLETED"
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        ended = error
         record["status"] = "INTERRUPTED"
-        raise
-    except BaseException:
+    except BaseException as error:
+        ended = error
         record["status"] = "FAILED"
         record["fail_trace"] = traceback.format_exc().splitlines()
-        raise
-    finally:
-        record["stop_time"] = _now()
-        _write_json(folder / "run.json", record)
+    record["stop_time"] = _now()
+    fault = None
+    try:
+        write_json(folder / RUN_FILE, record)
+    except OSError as error:
+        fault = error
+    _end(config, folder, ended, fault)
+
+
+def _begin(config: Config, runs: Path, record: dict[str, Any]) -> Path:
+    folder = None
+    try:
+        folder = _next_folder(runs)
+        write_json(folder / "config.json", config.as_dict())
+        write_json(folder / RUN_FILE, record)
+        return folder
+    except OSError as error:
+        raise _cannot_begin(error, folder) from error
 
 
 def _execute(
@@ -128,13 +201,67 @@ def _execute(
 ) -> dict[str, Any]:
     import run
 
-    recorder = Recorder(folder, run_id, Console(config.log_interval), on_scalar, on_facts)
+    with _disk_faults(config, run_id), space_in_reserve(folder):
+        recorder = Recorder(folder, run_id, Console(config.log_interval), on_scalar, on_facts)
+        with contextlib.closing(recorder):
+            recorder.facts({"versions": versions(), "git": git_revision(), "arguments": list(argv)})
+            recorder.note(f"run {run_id}: {config.name} on {config.env}, record in {folder}")
+            return run.run(config, recorder, stop)
+
+
+# --- when the disk refuses --------------------------------------------------------------------------------------------
+
+
+def _cannot_begin(error: OSError, folder: Path | None) -> UserError:
+    """What to tell when the record cannot even be begun; what there is of it in `folder` is removed."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return UserError(f"the record cannot be begun, {error.filename} cannot be written ({error.strerror})")
+
+
+@contextlib.contextmanager
+def _disk_faults(config: Config, run_id: str) -> Iterator[None]:
+    """Turn what the disk refuses into the one line that says which file, why, and what is intact."""
     try:
-        recorder.facts({"versions": versions(), "git": git_revision(), "arguments": list(argv)})
-        recorder.note(f"run {run_id}: {config.name} on {config.env}, record in {folder}")
-        return run.run(config, recorder, stop)
-    finally:
-        recorder.close()
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FAULTS:
+            raise
+        what = f"{error.filename or 'the record'} cannot be written ({error.strerror})"
+        raise RunFailed(f"{what}; {_what_is_intact(config, run_id)}") from error
+
+
+def _what_is_intact(config: Config, run_id: str) -> str:
+    from utils.checkpoints import find_checkpoint  # late, as `run`
+
+    if config.evaluate:
+        return "the test is not complete"
+    try:
+        newest = find_checkpoint(Path(config.local_results_path) / "models" / run_id)
+    except UserError:
+        return "this run had no checkpoint yet"
+    return f"the newest checkpoint, {newest}, is whole: make room and resume from it with checkpoint_path"
+
+
+def _end(config: Config, folder: Path, ended: BaseException | None, fault: Exception | None) -> None:
+    """Raise what a run ended with.
+
+    Args:
+        folder: its record.
+        ended: the exception that ended it; None: it came to its end.
+        fault: the first error in writing its record, which may not have ended it.
+    """
+    if fault is not None:
+        try:
+            with _disk_faults(config, folder.name):
+                raise ended or fault
+        except (UserError, RunFailed, KeyboardInterrupt) as error:
+            if status_of(folder) == "RUNNING":
+                remark = f"the record in {folder} could not be closed and still says RUNNING"
+                raise type(error)(f"{error}; {remark}".removeprefix("; ")) from error
+            raise
+    if ended is not None:
+        raise ended
 
 
 def _next_folder(runs: Path) -> Path:
@@ -147,12 +274,6 @@ def _next_folder(runs: Path) -> Path:
             return runs / str(number)
         except FileExistsError:  # another run was faster
             continue
-
-
-def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, default=str), encoding="utf-8")
-    partial.replace(path)
 
 
 def _now() -> str:

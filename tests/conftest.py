@@ -1,5 +1,11 @@
 """What all tests share. Its being here also makes the helpers of this folder importable (`import toy_env`)."""
 
+import contextlib
+import os
+import resource
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +53,57 @@ def tiny_overrides(algorithm: str = "aqmix", **more: object) -> list[str]:
     if LEARNERS[chosen.get("learner", "q")].ON_POLICY:
         settings = {key: value for key, value in settings.items() if key not in REPLAY_KEYS}
     return [f"{key}={value}" for key, value in settings.items()]
+
+
+@contextlib.contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """No file can grow beyond `size` bytes: the kernel takes what fits and refuses the rest, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def bound_by_permissions() -> Iterator[None]:
+    """Permissions bind even where the tests are run by root: as nobody for that time."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody can read, which `tmp_path` is not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def mounted(tmp_path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a disk with options such as `size=1m` or `ro`; the test is skipped where that is not allowed."""
+    disks = []
+
+    def mount(options: str) -> Path:
+        disk = tmp_path / f"disk{len(disks)}"
+        disk.mkdir()
+        try:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("needs leave to mount a disk")
+        disks.append(disk)
+        return disk
+
+    yield mount
+    for disk in disks:
+        subprocess.run(["umount", disk], check=True)
 
 
 @pytest.fixture

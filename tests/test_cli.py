@@ -24,8 +24,16 @@ from conftest import tiny_overrides
 
 from utils.checkpoints import load_checkpoint
 from utils.command_line import CONFIG_DIR, config_names
+from utils.records import status_of
 
 MAIN = Path(__file__).parents[1] / "src" / "main.py"
+#: starts the program where sacred is not installed
+WITHOUT_SACRED = (
+    "-c",
+    "import sys; sys.modules.update(sacred=None, pymongo=None); sys.path.insert(0, sys.argv[1]); import main; "
+    "sys.exit(main.main(sys.argv[2:]))",
+    str(MAIN.parent),
+)
 #: a run that does not end in time is killed after so many seconds, and the test fails
 PATIENCE = 240.0
 STOPPING = "\nstopping after this round; a second signal stops at once\n"
@@ -172,6 +180,7 @@ def test_killed_resumed_stopped_and_evaluated(results):
         program.process.kill()
         program.finish()
     assert status(results, 1) == "RUNNING"  # nobody was left to write anything else
+    assert status_of(results / "sacred" / "1") == "DIED"
     killed_at = max(int(folder.name) for folder in (results / "models" / "1").iterdir() if folder.name.isdecimal())
 
     with Program(*words, f"checkpoint_path={results / 'models' / '1'}", results=results) as program:
@@ -237,16 +246,37 @@ def test_a_closed_terminal_stops_a_run_in_order(results):
 
 
 def test_sigterm_without_sacred(results):
-    start = "import sys; sys.modules.update(sacred=None, pymongo=None); sys.path.insert(0, sys.argv[1]); import main"
-    start += "; sys.exit(main.main(sys.argv[2:]))"
     words = ["--config=vdn", "--env-config=sc2_3m", *short("sc2_3m"), *tiny_overrides(t_max=1_000_000)]
-    with Program(*words, results=results, command=("-c", start, str(MAIN.parent))) as program:
+    with Program(*words, results=results, command=WITHOUT_SACRED) as program:
         program.wait_for("/1,000,000 steps")
         program.process.send_signal(signal.SIGTERM)
         assert program.finish() == (143, STOPPING + "stopped by SIGTERM\n")
     assert status(results, 1) == "INTERRUPTED"
     load_checkpoint(results / "models" / "1")
     assert {"config.json", "info.json", "metrics.jsonl"} <= {path.name for path in (results / "sacred" / "1").iterdir()}
+
+
+@pytest.mark.parametrize("command", [(str(MAIN),), WITHOUT_SACRED], ids=["with sacred", "without sacred"])
+def test_a_full_disk_ends_a_run_in_one_line_and_leaves_whole_files(mounted, command):
+    results = mounted("size=900k")
+    words = ["--config=vdn", "--env-config=matrix_game", *tiny_overrides(t_max=1_000_000, save_model_interval=20)]
+    with Program(*words, results=results, command=command) as program:
+        code, err = program.finish()
+    assert code == 1
+    assert err.startswith(f"error: {results}/")
+    assert "cannot be written (No space left on device); the newest checkpoint, " in err
+    assert err.count("\n") == 1
+    newest, _ = load_checkpoint(results / "models" / "1")
+    assert f" {newest}, is whole" in err
+    assert all(path.name.isdecimal() for path in newest.parent.iterdir())
+    folder = results / "sacred" / "1"
+    assert status_of(folder) == "FAILED"
+    assert metrics(results, 1)
+    assert (folder / "metrics.jsonl").read_text().endswith("\n")
+    for path in folder.iterdir():
+        assert path.suffix in (".json", ".jsonl", ".txt")
+        if path.suffix == ".json":
+            json.loads(path.read_text())
 
 
 def test_errors_are_one_line_and_leave_nothing(results):

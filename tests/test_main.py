@@ -1,21 +1,26 @@
 """From the command line to a run's record, with and without sacred. A stand-in takes the place of the experiment."""
 
 import ast
+import errno
 import json
 import math
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import yaml
+from conftest import bound_by_permissions
 
 import main as command
+from utils.checkpoints import save_checkpoint
 from utils.config import load_config
 from utils.errors import RunFailed, UserError
 from utils.interrupt import Interrupted
+from utils.records import process_facts, status_of
 
 SRC = Path(command.__file__).parent
 
@@ -167,10 +172,32 @@ def test_the_same_during_the_run(experiment, results, capsys):
     assert read(results / "sacred" / "1" / "run.json")["status"] == "FAILED"
 
 
-def test_results_cannot_be_written(experiment, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    assert command.main([f"local_results_path={tmp_path / 'file'}"]) == 2
-    assert "local_results_path" in capsys.readouterr().err
+@pytest.mark.parametrize("place", ["", "sacred", "models"])
+def test_results_cannot_be_written(experiment, results, capsys, place):
+    (results / place).parent.mkdir(exist_ok=True)
+    (results / place).touch()
+    there = list(results.parent.rglob("*"))
+    assert command.main([f"local_results_path={results}"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: local_results_path={results}: {results / place}")
+    assert err.count("\n") == 1
+    assert list(results.parent.rglob("*")) == there
+
+
+def test_a_checkpoint_that_may_not_be_read(experiment, results, open_folder, capsys):
+    (open_folder / "private").mkdir(mode=0)
+    with bound_by_permissions():
+        assert command.main([f"checkpoint_path={open_folder / 'private' / '1'}", f"local_results_path={results}"]) == 2
+    err = capsys.readouterr().err
+    assert err == f"error: checkpoint_path: '{open_folder / 'private' / '1'}' cannot be read (Permission denied)\n"
+    assert not results.exists()
+
+
+def test_what_is_not_written_to_need_not_be_writable(experiment, results):
+    results.mkdir()
+    (results / "models").touch()
+    for words in (["save_model=False"], ["--config=scripted", "evaluate=True"]):
+        assert command.main([*words, f"local_results_path={results}"]) == 0
 
 
 def test_help_and_print_config_start_nothing(experiment, results, capsys):
@@ -210,3 +237,133 @@ def test_a_run_that_says_why_it_failed_ends_in_that_line(experiment, results, ca
     record = read(results / "sacred" / "1" / "run.json")
     assert record["status"] == "FAILED"
     assert any("RunFailed" in line for line in record["fail_trace"])
+
+
+# --- when the disk refuses --------------------------------------------------------------------------------------------
+
+
+def refuse_to_write(monkeypatch, file: str) -> None:
+    """From now on the disk is full for `file`."""
+    write_json = command.write_json
+
+    def write(path, content):
+        if path.name == file:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_json(path, content)
+
+    monkeypatch.setattr(command, "write_json", write)
+
+
+def fill_the_disk(config, recorder, stop):
+    raise OSError(errno.ENOSPC, "No space left on device", "models/1/240")
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_full_disk_ends_a_run_in_one_line(experiment, results, capsys, saved):
+    if saved:
+        save_checkpoint(results / "models" / "1" / "120", {"learner": {}})
+    experiment.then = fill_the_disk
+    assert command.main([f"local_results_path={results}"]) == 1
+    intact = f"the newest checkpoint, {results / 'models' / '1' / '120'}, is whole" if saved else "no checkpoint yet"
+    err = capsys.readouterr().err
+    assert err.startswith("error: models/1/240 cannot be written (No space left on device); ")
+    assert intact in err
+    assert err.count("\n") == 1
+    record = read(results / "sacred" / "1" / "run.json")
+    assert record["status"] == "FAILED"
+    assert any("in fill_the_disk" in line for line in record["fail_trace"])
+
+
+@pytest.mark.usefixtures("recorded")
+def test_other_errors_of_the_system_are_not_the_disk(experiment, results):
+    def run(config, recorder, stop):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    experiment.then = run
+    with pytest.raises(ConnectionRefusedError):
+        command.main([f"local_results_path={results}"])
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("file", ["config.json", "run.json"])
+def test_a_record_that_cannot_be_begun_is_removed(experiment, results, capsys, monkeypatch, file):
+    refuse_to_write(monkeypatch, file)
+    assert command.main([f"local_results_path={results}"]) == 2
+    err = capsys.readouterr().err
+    assert f"{results / 'sacred' / '1' / file} cannot be written (No space left on device)" in err
+    assert err.count("\n") == 1
+    assert list((results / "sacred").iterdir()) == []
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize(
+    ("then", "code", "told"),
+    [
+        (None, 1, "error: {record}/run.json cannot be written (No space left on device); this run had no checkpoint "),
+        (fill_the_disk, 1, "error: models/1/240 cannot be written (No space left on device); "),
+        (refuse, 2, "error: no game is installed: run install_sc2.sh; "),
+        (stop_with(signal.SIGTERM), 143, "stopped by SIGTERM; "),
+    ],
+)
+def test_a_record_that_cannot_be_closed_is_told_too(experiment, results, capsys, monkeypatch, then, code, told):
+    def run(config, recorder, stop):
+        # from now on, and not from the start: run.json is there, and says RUNNING
+        refuse_to_write(monkeypatch, "run.json")
+        return then(config, recorder, stop) if then else {}
+
+    experiment.then = run
+    assert command.main([f"local_results_path={results}"]) == code
+    folder = results / "sacred" / "1"
+    err = capsys.readouterr().err
+    assert err.startswith(told.format(record=folder))
+    assert err.endswith(f"the record in {folder} could not be closed and still says RUNNING\n")
+    assert err.count("\n") == 1
+    assert read(folder / "run.json")["status"] == "RUNNING"
+
+
+def test_what_sacred_cannot_write_at_its_heartbeat_ends_the_run(experiment, results, capsys, monkeypatch):
+    monkeypatch.setattr("sacred.SETTINGS.DEFAULT_BEAT_INTERVAL", 0.01)
+
+    def run(config, recorder, stop):
+        deadline, refused = time.monotonic() + 60, False
+        while time.monotonic() < deadline:
+            recorder.scalar("loss", time.monotonic(), 5)
+            metrics = recorder.run_dir / "metrics.json"
+            if not refused and metrics.exists() and read(metrics):
+                refuse_to_write(monkeypatch, "metrics.json")
+                refused = True
+        raise AssertionError("the run went on without its record")
+
+    experiment.then = run
+    assert command.main([f"local_results_path={results}"]) == 1
+    assert "metrics.json cannot be written (No space left on device); " in capsys.readouterr().err
+    folder = results / "sacred" / "1"
+    assert status_of(folder) == "FAILED"
+    # what was written before is whole, and without a gap
+    lines = [json.loads(line)["value"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    kept = read(folder / "metrics.json")["loss"]["values"]
+    assert str(kept) == str(lines[: len(kept)])
+
+
+def test_what_sacred_cannot_write_in_the_end_is_a_failure(experiment, results, capsys, monkeypatch):
+    refuse_to_write(monkeypatch, "metrics.json")
+    assert command.main([f"local_results_path={results}"]) == 1
+    assert "metrics.json cannot be written (No space left on device); " in capsys.readouterr().err
+    record = read(results / "sacred" / "1" / "run.json")
+    assert record["status"] == "FAILED"
+    assert "No space left" in "".join(record["fail_trace"])
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_record_says_from_the_start_whose_it_is(experiment, results):
+    def run(config, recorder, stop):
+        assert read(recorder.run_dir / "run.json")["meta"]["process"] == process_facts()
+        assert status_of(recorder.run_dir) == "RUNNING"
+        assert read(recorder.run_dir / "info.json")["device"] == "abacus"
+        return {}
+
+    experiment.then = run
+    assert command.main([f"local_results_path={results}"]) == 0
+    assert status_of(results / "sacred" / "1") == "COMPLETED"
+    assert not (results / "sacred" / "1" / ".reserve").exists()

@@ -28,6 +28,7 @@ from utils.config_checks import REPLAY_KEYS, registry
 from utils.errors import UserError
 from utils.interrupt import Interrupted, StopSignal
 from utils.locks import Busy, locked
+from utils.records import make_writable
 
 #: Settings that decide where and how fast a run goes and what it leaves, but not what is learned.
 _INCIDENTAL = {
@@ -90,10 +91,12 @@ class Engine:
         What another process is at is left to the end, and given up where that is still at it then.
 
         Raises:
-            UserError: a setting cannot be, or a folder holds models that were trained with other settings.
+            UserError: a setting cannot be, a folder holds models that were trained with other settings, or the results
+                cannot be written.
             Interrupted: a signal came; `stop.exit_code` says which.
         """
         self._check()
+        make_writable([self.results], f"--results {self.results}")
         found: Results = {row.label: [] for row in self.study.rows}
         jobs: list[tuple[Cell, int | None]] = [(cell, None) for cell in self.study.cells if not cell.learns]
         jobs += [(cell, seed) for seed in self.seeds for cell in self.study.cells if cell.learns]

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from utils.errors import UserError
+from utils.records import named
 from utils.version import __version__
 
 FORMAT = 1
@@ -41,13 +42,18 @@ def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]]) -> Non
 
     Raises:
         TypeError: a value could be written, but not read back without running code from the file.
-        OSError: the disk refuses (full, read-only); a checkpoint that was there before stays.
+        OSError: the disk refuses (full, read-only), and names `folder`; a checkpoint that was there before stays.
     """
     for name in state:
         if not re.fullmatch(r"\w+", name):
             raise ValueError(f"a part of a checkpoint is named by letters, digits and _, got {name!r}")
         _check_plain(state[name], name)
     folder = Path(folder)
+    with named(folder):
+        _save(folder, state)
+
+
+def _save(folder: Path, state: Mapping[str, Mapping[str, Any]]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _clean_up(folder.parent)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
@@ -73,9 +79,15 @@ def find_checkpoint(path: Path | str, load_step: int = 0) -> Path:
         load_step: which step of the run; 0 takes the newest.
 
     Raises:
-        UserError: there is no such checkpoint.
+        UserError: there is no such checkpoint, or it may not be read.
     """
-    path = Path(path)
+    try:
+        return _find(Path(path), load_step)
+    except OSError as error:
+        raise UserError(f"checkpoint_path: {str(path)!r} cannot be read ({error.strerror})") from None
+
+
+def _find(path: Path, load_step: int) -> Path:
     if not path.is_dir():
         raise UserError(f"checkpoint_path: there is no folder {str(path)!r}; runs save to <results>/models/<id>")
     if (path / MANIFEST).is_file():
@@ -128,7 +140,12 @@ def _check_plain(value: Any, where: str) -> None:
 
 def _write_part(path: Path, part: Mapping[str, Any]) -> dict[str, Any]:
     with open(path, "wb") as file:
-        torch.save(dict(part), file)
+        try:
+            torch.save(dict(part), file)
+        except RuntimeError as error:  # torch closes its archive after a failed write, which hides what the disk said
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
         _flush(file)
     return {"size": path.stat().st_size, "sha256": _digest(path)}
 

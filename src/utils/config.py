@@ -4,6 +4,7 @@ default.yaml <- config/envs/<env-config>.yaml <- config/algs/<config>.yaml <- th
 """
 
 import dataclasses
+import os
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -161,7 +162,7 @@ def _finish(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
 
         # as typed, which is how a shell completes it, or from the repository's root, as results are written
         path = Path(values["checkpoint_path"]).expanduser()
-        path = path.absolute() if path.exists() else ROOT / path
+        path = path.absolute() if os.path.exists(path) else ROOT / path
         find_checkpoint(path, values["load_step"])
         values["checkpoint_path"] = str(path)
     elif values["load_step"]:

@@ -1,5 +1,6 @@
 """What a run tells: metrics for the record, a progress bar or plain lines for whoever watches."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -8,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
+
+from utils.records import named
 
 METRICS_FILE = "metrics.jsonl"
 #: The bar is drawn anew at most every so many seconds.
@@ -95,7 +98,8 @@ class Recorder:
     """Where a run leaves its metrics, facts and remarks.
 
     Every metric is a line of `<run_dir>/metrics.jsonl`, on disk at once: {"name", "step", "value", "time"}, time in
-    seconds since 1970. NaN and infinity are written as they are (`NaN`, which Python's json reads).
+    seconds since 1970. NaN and infinity are written as they are (`NaN`, which Python's json reads). The file holds
+    whole lines only, whatever the disk refuses.
 
     Args:
         run_dir: the run's folder, which exists.
@@ -118,15 +122,31 @@ class Recorder:
         self._console = console
         self._on_scalar = on_scalar
         self._on_facts = on_facts
-        self._metrics = (run_dir / METRICS_FILE).open("a", encoding="utf-8", buffering=1)
+        # unbuffered: what could not be written must not be tried again when the file is closed
+        self._metrics = (run_dir / METRICS_FILE).open("ab", buffering=0)
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """Record one figure; anything with a float value will do (a 0-dim tensor, a NumPy number)."""
+        """Record one figure; anything with a float value will do (a 0-dim tensor, a NumPy number).
+
+        Raises:
+            OSError: the disk refuses; it names the file.
+        """
         value = float(value)
         entry = {"name": name, "step": int(step), "value": value, "time": round(time.time(), 3)}
-        self._metrics.write(json.dumps(entry) + "\n")
+        self._append((json.dumps(entry) + "\n").encode())
         if self._on_scalar is not None:
             self._on_scalar(name, value, int(step))
+
+    def _append(self, line: bytes) -> None:
+        try:
+            with named(self.run_dir / METRICS_FILE):
+                whole = self._metrics.seek(0, os.SEEK_END)
+                while line:  # a disk that fills up takes a part, and says why only when it is given the rest
+                    line = line[self._metrics.write(line) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._metrics.truncate(whole)
+            raise
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Record several figures of one step."""

@@ -389,6 +389,12 @@ def test_evaluating_alone_trains_nothing(finished, copied, results, tmp_path):
     assert same[0] == same[1]
 
 
+def test_results_cannot_be_written(results, capsys):
+    results.touch()
+    assert carry_out("toy", results=results) == 2
+    assert capsys.readouterr().err.startswith(f"error: --results {results}: ")
+
+
 def test_evaluating_alone_needs_models(results, tmp_path, capsys):
     assert carry_out("toy", f"--evaluate-only={tmp_path}", results=results) == 2
     assert "sc2_3m/aqmix/seed0/models" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import bound_by_permissions, small_files
 
 from utils import checkpoints
 from utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
@@ -233,6 +234,27 @@ def test_an_error_while_saving_leaves_the_old_checkpoint_and_no_litter(run_folde
             save_checkpoint(run_folder / "100", marked(2))
     assert number_of(run_folder) == 1
     assert names(run_folder) == ["100"]
+
+
+@pytest.mark.parametrize("size", [600, 6_000])  # bytes; torch refuses a few of them by itself, the file's buffer more
+def test_a_full_disk_is_named_and_leaves_the_old_checkpoint(run_folder, size):
+    save_checkpoint(run_folder / "100", marked(1))
+    with small_files(size), pytest.raises(OSError, match="too large") as refused:
+        save_checkpoint(run_folder / "200", {"learner": {"weights": torch.zeros(10_000)}})
+    assert refused.value.filename == str(run_folder / "200")
+    assert names(run_folder) == ["100"]
+    assert number_of(run_folder) == 1
+
+
+def test_a_checkpoint_that_may_not_be_read(open_folder):
+    run_folder = open_folder / "private" / "1"
+    save_checkpoint(run_folder / "100", marked(1))
+    for closed in (run_folder / "100", run_folder, run_folder.parent):
+        closed.chmod(0)
+        path = run_folder / "100" if closed == run_folder / "100" else run_folder
+        with bound_by_permissions(), pytest.raises(UserError, match="cannot be read .Permission denied"):
+            find_checkpoint(path)
+        closed.chmod(0o755)
 
 
 def test_killed_while_the_files_are_written(run_folder, monkeypatch):

@@ -7,6 +7,7 @@ import os
 
 import pytest
 import torch
+from conftest import small_files
 
 from utils.logging import METRICS_FILE, Console, Recorder
 
@@ -68,6 +69,19 @@ def test_a_second_recorder_appends(tmp_path):
         recorder.scalar("loss", 1, step)
         recorder.close()
     assert [entry["step"] for entry in entries(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize("room", [0, 40])
+def test_a_line_that_does_not_fit_is_not_there_at_all(tmp_path, room):
+    recorder = Recorder(tmp_path, "7", Console(10, io.StringIO()))
+    recorder.scalar("loss", 0.5, 1)
+    size = (tmp_path / METRICS_FILE).stat().st_size
+    with small_files(size + room), pytest.raises(OSError, match=METRICS_FILE) as refused:
+        recorder.scalar("loss", 0.25, 2)
+    assert refused.value.filename == str(tmp_path / METRICS_FILE)
+    recorder.scalar("loss", 0.125, 3)
+    recorder.close()
+    assert [entry["step"] for entry in entries(tmp_path)] == [1, 3]
 
 
 def test_facts_are_handed_on(tmp_path):
