@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
             config = build_config(command)
             if command.print_config:
                 print(yaml.safe_dump(config.as_dict(), sort_keys=False), end="")
+                print("#", _outlook(config))
                 return 0
             import run  # late: neither --help nor a misspelt key should wait for the networks' code
 
@@ -54,6 +55,16 @@ def main(argv: Sequence[str]) -> int:
             print(f"stopped by {_signal_name(stop)}", file=sys.stderr)
             return stop.exit_code
     return 0
+
+
+def _outlook(config: Config) -> str:
+    """What a run with these settings would take, or why it would not start."""
+    import run
+
+    try:
+        return str(run.check(config))
+    except UserError as error:
+        return f"would not start: {' '.join(str(error).split())}"
 
 
 def _make_runs_folder(config: Config) -> Path:
