@@ -21,7 +21,7 @@ Train or test a team: python src/main.py [--config=ALGORITHM] [--env-config=ENVI
 
   --config NAME        settings of an algorithm, from src/config/algs
   --env-config NAME    settings of a task, from src/config/envs
-  --print-config       print the settings that a run would have, and stop
+  --print-config       print the settings that a run would have and its memory, and stop
   --help               print this page, and stop
 
 KEY is any key of src/config/default.yaml, which says what each one does; settings of the environment are written

@@ -187,8 +187,8 @@ def _check_on_policy(values: Mapping[str, Any], sources: Mapping[str, str]) -> N
     episodes = 1 if values["runner"] == "episode" else values["batch_size_run"]
     if values["num_mini_batch"] > episodes:
         raise UserError(
-            f"num_mini_batch={values['num_mini_batch']} is more than the {episodes} episodes of a round: lower it, or "
-            "raise batch_size_run" + (" and choose another runner" if values["runner"] == "episode" else "")
+            f"num_mini_batch={values['num_mini_batch']} is more than a round has episodes: {episodes} (batch_size_run; "
+            "1 with runner=episode); lower it"
         )
     for key in REPLAY_KEYS:
         if sources[key] == COMMAND_LINE:
