@@ -58,6 +58,11 @@ def check(config: Config) -> None:
             raise UserError(f"policy={config.policy!r}: env={config.env} has {', '.join(sorted(policies))}")
         if not config.evaluate:
             raise UserError("controller=scripted learns nothing: add evaluate=True, or choose another --config")
+        if config.checkpoint_path:
+            raise UserError(
+                f"checkpoint_path={config.checkpoint_path}: controller=scripted plays by its rules and loads nothing; "
+                "leave it out, or choose the --config that the checkpoint was trained with"
+            )
         return
     if config.evaluate and not config.checkpoint_path:
         raise UserError("evaluate=True needs checkpoint_path=FOLDER, the checkpoint to test")
@@ -180,5 +185,16 @@ def build_learner(config: Config, controller: EntityController, spec: EnvSpec) -
 
 def build_replay(config: Config, spec: EnvSpec) -> ReplayBuffer:
     """An empty replay."""
-    device = build_device(config) if config.buffer_device == "device" else config.buffer_device
-    return ReplayBuffer(spec, config.buffer_size, config.sequence_length, getattr(torch, config.buffer_dtype), device)
+    kind, device = replay_dtype(config), replay_device(config)
+    return ReplayBuffer(spec, config.buffer_size, config.sequence_length, kind, device)
+
+
+def replay_dtype(config: Config) -> torch.dtype:
+    """The type of what the replay keeps of entities."""
+    dtype: torch.dtype = getattr(torch, config.buffer_dtype)
+    return dtype
+
+
+def replay_device(config: Config) -> torch.device:
+    """Where the replay is kept."""
+    return build_device(config) if config.buffer_device == "device" else torch.device(config.buffer_device)

@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
             config = build_config(command)
             if command.print_config:
                 print(yaml.safe_dump(config.as_dict(), sort_keys=False), end="")
+                print("#", _outlook(config))
                 return 0
             import run  # late: neither --help nor a misspelt key should wait for the networks' code
 
@@ -65,6 +66,16 @@ def main(argv: Sequence[str]) -> int:
             last_words(f"stopped by {_signal_name(stop)}" + f"; {interrupt}" * bool(str(interrupt)))
             return stop.exit_code
     return 0
+
+
+def _outlook(config: Config) -> str:
+    """What a run with these settings would take, or why it would not start."""
+    import run
+
+    try:
+        return str(run.check(config))
+    except UserError as error:
+        return f"would not start: {' '.join(str(error).split())}"
 
 
 def _make_folders(config: Config) -> Path:

@@ -4,14 +4,23 @@ from pathlib import Path
 
 import torch
 
-from builders import check
+import builders
+import memory
 from evaluating import Evaluation, evaluate
 from training import Training
 from utils.config import Config
 from utils.interrupt import StopSignal
 from utils.logging import Recorder
 
-__all__ = ["check", "run"]
+
+def check(config: Config) -> memory.Memory:
+    """Refuse what cannot be carried out and return the memory that the run takes.
+
+    Raises:
+        UserError: names the setting and what would do.
+    """
+    builders.check(config)
+    return memory.check(config)
 
 
 def run(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation:

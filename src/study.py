@@ -5,19 +5,20 @@ something, 130 or 143 it was stopped; the same command continues it.
 """
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NoReturn
 
 from studies import REGISTRY
 from studies.declaration import Study
 from utils.command_line import parse_command_line
+from utils.config_checks import CHECKS, LARGEST_INT
 from utils.errors import UserError
 from utils.interrupt import StopSignal
+from utils.paths import read_path
 from utils.suggest import nearest
 from utils.version import ROOT
 
@@ -97,12 +98,16 @@ def _parser(registry: Mapping[str, Study]) -> argparse.ArgumentParser:
     parser.add_argument("--t-max", type=int, metavar="N", help="environment steps to train for; default: the task's")
     parser.add_argument(
         "--evaluate-only",
-        type=_folder,
+        type=partial(read_path, "--evaluate-only"),
         metavar="DIR",
         help="train nothing: test the models below DIR, a folder of results",
     )
     parser.add_argument(
-        "--results", type=_folder, metavar="DIR", default=ROOT / "results" / "studies", help="default: results/studies"
+        "--results",
+        type=partial(read_path, "--results"),
+        metavar="DIR",
+        default=ROOT / "results" / "studies",
+        help="default: results/studies",
     )
     return parser
 
@@ -114,10 +119,6 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return words[:place], words[place + 1 :]
 
 
-def _folder(text: str) -> Path:
-    return Path(os.path.abspath(Path(text).expanduser()))
-
-
 def _find(name: str, registry: Mapping[str, Study]) -> Study:
     if name not in registry:
         raise UserError(f"there is no study {name!r}; the nearest is {nearest(name, registry)!r}; --help lists all")
@@ -126,13 +127,13 @@ def _find(name: str, registry: Mapping[str, Study]) -> Study:
 
 def _check(options: argparse.Namespace, overrides: list[str], study: Study) -> None:
     seeds = options.seeds or []
-    if len(set(seeds)) < len(seeds) or any(seed < 0 for seed in seeds):
-        raise UserError(f"--seeds {' '.join(map(str, seeds))}: each seed once, and none below 0")
+    if len(set(seeds)) < len(seeds) or any(CHECKS["seed"](seed) for seed in seeds):
+        raise UserError(f"--seeds {' '.join(map(str, seeds))}: each seed once, {CHECKS['seed'](-1)}")
     for task in options.tasks or ():
         if task not in study.tasks:
             raise UserError(f"--tasks {task}: {study.name} has {', '.join(study.tasks)}")
-    if options.t_max is not None and options.t_max < 1:
-        raise UserError(f"--t-max {options.t_max}: must be at least 1")
+    if options.t_max is not None and not 1 <= options.t_max <= LARGEST_INT:
+        raise UserError(f"--t-max {options.t_max}: must be at least 1, and below 2**63")
     if options.t_max is not None and options.evaluate_only is not None:
         raise UserError("--t-max is for training, and --evaluate-only trains nothing: give one of them")
     if options.evaluate_only is not None and not options.evaluate_only.is_dir():

@@ -16,6 +16,24 @@ from envs.base import EnvSpec
 OBSERVED = ("entities", "private", "entity_mask", "obs_mask", "avail_mask")
 
 
+def item_layout(spec: EnvSpec, steps: int, dtype: torch.dtype) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """The shape and type of each field of an item of `steps` steps; `dtype` is that of `entities` and `private`."""
+    t, a, e, bools, ints = steps, spec.agents, spec.entities, torch.bool, torch.int64
+    return {
+        "entities": ((t + 1, e, spec.features), dtype),
+        "private": ((t + 1, a, spec.private), dtype),
+        "entity_mask": ((t + 1, e), bools),
+        "obs_mask": ((t + 1, a, e), bools),
+        "avail_mask": ((t + 1, a, spec.actions), bools),
+        "actions": ((t, a), ints),
+        "reward": ((t,), torch.float32),
+        "terminated": ((t,), bools),
+        "truncated": ((t,), bools),
+        "filled_mask": ((t,), bools),
+        "start_actions": ((a,), ints),
+    }
+
+
 class ReplayBuffer:
     """A ring of `capacity` sequences; the oldest go first.
 
@@ -48,20 +66,7 @@ class ReplayBuffer:
         self.sequence_length = sequence_length
         self.steps = sequence_length or spec.episode_limit
         self.device = torch.device(device)
-        t, a, e, bools, ints = self.steps, spec.agents, spec.entities, torch.bool, torch.int64
-        layout = {
-            "entities": ((t + 1, e, spec.features), dtype),
-            "private": ((t + 1, a, spec.private), dtype),
-            "entity_mask": ((t + 1, e), bools),
-            "obs_mask": ((t + 1, a, e), bools),
-            "avail_mask": ((t + 1, a, spec.actions), bools),
-            "actions": ((t, a), ints),
-            "reward": ((t,), torch.float32),
-            "terminated": ((t,), bools),
-            "truncated": ((t,), bools),
-            "filled_mask": ((t,), bools),
-            "start_actions": ((a,), ints),
-        }
+        layout = item_layout(spec, self.steps, dtype)
         self._data = {name: _zeros((capacity, *shape), kind, self.device) for name, (shape, kind) in layout.items()}
         #: how many steps of each item are really played: what sampling reads and what overwriting has to clear
         self._lengths = torch.zeros(capacity, dtype=torch.int64)

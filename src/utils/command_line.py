@@ -4,6 +4,7 @@ python src/main.py --config=copa --env-config=sc2_sz with env_args.train_team=3-
 """
 
 import ast
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ Train or test a team: python src/main.py [--config=ALGORITHM] [--env-config=ENVI
 
   --config NAME        settings of an algorithm, from src/config/algs
   --env-config NAME    settings of a task, from src/config/envs
-  --print-config       print the settings that a run would have, and stop
+  --print-config       print the settings that a run would have and its memory, and stop
   --help               print this page, and stop
 
 KEY is any key of src/config/default.yaml, which says what each one does; settings of the environment are written
@@ -29,6 +30,10 @@ the algorithm, the command line."""
 
 #: What YAML 1.1 and Python call true, false and nothing.
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "null": None, "none": None}
+
+
+#: What text may stand in.
+QUOTES = ("'", '"')
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,20 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
 
 
 def parse_value(text: str) -> Any:
-    """Return the value that `text` means: a Python literal, a word for true, false or nothing, otherwise the text."""
+    """Return the value that `text` means: a Python literal, a word for true, false or nothing, otherwise the text.
+
+    Raises:
+        ValueError: the text begins with a quote and is no quoted text.
+    """
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     try:
-        return ast.literal_eval(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of text that almost is Python
+            return ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        if text[:1] in QUOTES:
+            raise ValueError("closed by the quote that it begins with") from None
         return text
 
 

@@ -4,7 +4,6 @@ default.yaml <- config/envs/<env-config>.yaml <- config/algs/<config>.yaml <- th
 """
 
 import dataclasses
-import os
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from utils.command_line import CONFIG_DIR, CommandLine, config_names, parse_command_line, parse_value
-from utils.config_checks import COMMAND_LINE, INFINITE, check_values, convert, convert_teams, registry
+from utils.command_line import CONFIG_DIR, QUOTES, CommandLine, config_names, parse_command_line, parse_value
+from utils.config_checks import COMMAND_LINE, INFINITE, check_values, convert, convert_teams, registry, shown
 from utils.errors import UserError
+from utils.paths import find_path, read_path
 from utils.suggest import nearest
 from utils.version import ROOT
 
@@ -89,7 +89,7 @@ def build_config(command: CommandLine) -> Config:
         layer = _read_yaml(_config_file(kind, option, name))
         if kind == "algs" and "t_max" in layer:
             raise UserError(
-                f"t_max={layer['t_max']!r} (algs/{name}.yaml): the length of training belongs to default.yaml, "
+                f"t_max={shown(layer['t_max'])} (algs/{name}.yaml): the length of training belongs to default.yaml, "
                 "the environment's YAML or the command line, not to an algorithm"
             )
         for key, value in layer.items():
@@ -97,17 +97,40 @@ def build_config(command: CommandLine) -> Config:
     for key, text in command.settings:
         # text stays text where the default is text: a name such as 1e3 is not a number
         keep = isinstance(defaults.get(key), str) and key != "imagine_split"
-        value = parse_value(text) if not keep or text[:1] in ("'", '"') else text
+        try:
+            value = parse_value(text) if not keep or text[:1] in QUOTES else text
+        except ValueError as error:
+            raise UserError(f"{key}={shown(text)} ({COMMAND_LINE}): must be {error}") from None
         _assign(values, sources, defaults, key, value, COMMAND_LINE)
     return _finish(values, sources)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping; YAML's own rule, where PyYAML silently takes the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        own = [
+            key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"
+        ]  # what << brings in may be replaced
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        seen = set()
+        for key in own:
+            name = self.construct_object(key, deep=True)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", key.start_mark)
+            seen.add(name)
+        return mapping
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"cannot read {path.name}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UserError(f"{path.parent.name}/{path.name} is no valid YAML: it is nested too deeply") from None
+    # PyYAML leaves what a malformed number, date or tag does to the rest of Python: !!int, 2026-13-01, 5,000 digits
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f"{path.parent.name}/{path.name} is no valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
@@ -137,7 +160,7 @@ def _assign(
         # a setting of the environment is easily given without its prefix
         known = {**{name: f"env_args.{name}" for name in values["env_args"]}, **{name: name for name in defaults}}
         meant = known[nearest(key, known)]
-        raise UserError(f"unknown key {key}={value!r} ({source}); the nearest known key is {meant!r}")
+        raise UserError(f"unknown key {key}={shown(value)} ({source}); the nearest known key is {meant!r}")
     try:
         if key == "test_teams":
             value = convert_teams(value)
@@ -146,7 +169,7 @@ def _assign(
         else:
             value = convert(value, type(defaults[key]), infinite=key in INFINITE)
     except ValueError as error:
-        raise UserError(f"{key}={value!r} ({source}): must be {error}") from None
+        raise UserError(f"{key}={shown(value)} ({source}): must be {error}") from None
     if key == "env_args":
         value = {**values["env_args"], **value}
     values[key] = value
@@ -156,13 +179,11 @@ def _assign(
 def _finish(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
     check_values(values, sources)
     values["test_teams"] = tuple(values["test_teams"])
-    values["local_results_path"] = str(ROOT / Path(values["local_results_path"]).expanduser())
+    values["local_results_path"] = str(read_path("local_results_path", values["local_results_path"], ROOT))
     if values["checkpoint_path"]:
         from utils.checkpoints import find_checkpoint  # late: it imports torch, which takes seconds
 
-        # as typed, which is how a shell completes it, or from the repository's root, as results are written
-        path = Path(values["checkpoint_path"]).expanduser()
-        path = path.absolute() if os.path.exists(path) else ROOT / path
+        path = find_path("checkpoint_path", values["checkpoint_path"])
         find_checkpoint(path, values["load_step"])
         values["checkpoint_path"] = str(path)
     elif values["load_step"]:
@@ -182,15 +203,14 @@ def _convert_env_args(env: Any, name: str, env_args: Mapping[str, Any], source: 
         key = str(key)
         if key not in known:
             raise UserError(
-                f"unknown key env_args.{key}={value!r} ({source}) for env={name}; the nearest known key is "
+                f"unknown key env_args.{key}={shown(value)} ({source}) for env={name}; the nearest known key is "
                 f"'env_args.{nearest(key, known)}'"
             )
         kind = kinds[key]
         try:
-            simple = kind in (bool, int, float, str) and not isinstance(value, list | tuple | dict)
-            converted[key] = convert(value, kind) if simple else value
+            converted[key] = convert(value, kind) if kind in (bool, int, float, str) else value
         except ValueError as error:
-            raise UserError(f"env_args.{key}={value!r} ({source}): must be {error}") from None
+            raise UserError(f"env_args.{key}={shown(value)} ({source}): must be {error}") from None
     return converted
 
 

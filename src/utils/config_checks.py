@@ -3,6 +3,7 @@
 import importlib
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,6 +48,9 @@ def _fraction_or_uniform(value: Any) -> str | None:
     return None if value == "uniform" or (not isinstance(value, str) and 0 <= value <= 1) else "uniform, or from 0 to 1"
 
 
+#: Whole numbers beyond this fit into no tensor and into no size.
+LARGEST_INT = 2**63 - 1
+
 #: The source of values that the user gave.
 COMMAND_LINE = "command line"
 
@@ -73,8 +77,8 @@ REPLAY_KEYS = (
 CHECKS: Mapping[str, Check] = {
     "name": matching(r"\S+", "a word"),
     "seed": within(0, 2**32 - 1),
-    "device": matching(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N"),
-    "threads": at_least(0),
+    "device": matching(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", "auto, cpu, cuda or cuda:N"),
+    "threads": within(0, 4096),
     "t_max": at_least(1),
     "env": registered("envs"),
     "runner": registered("runners"),
@@ -134,7 +138,7 @@ CHECKS: Mapping[str, Check] = {
     "ba_iterations": at_least(1),
     "test_interval": at_least(1),
     "test_nepisode": at_least(1),
-    "test_batch_size": at_least(1),
+    "test_batch_size": within(1, 10**7),
     "log_interval": at_least(1),
     "local_results_path": matching(r".+", "a folder"),
     "save_model_interval": at_least(1),
@@ -158,7 +162,7 @@ def check_values(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     for key, check in CHECKS.items():
         wanted = check(values[key])
         if wanted is not None:
-            raise UserError(f"{key}={values[key]!r} ({sources[key]}): must be {wanted}")
+            raise UserError(f"{key}={shown(values[key])} ({sources[key]}): must be {wanted}")
     for width in ("attn_embed_dim", "hypernet_embed", "coach_embed_dim"):
         if values[width] % values["attn_heads"]:
             raise UserError(f"{width}={values[width]} must be a multiple of attn_heads={values['attn_heads']}")
@@ -182,6 +186,12 @@ def check_values(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
 def _check_on_policy(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     """A task's YAML may well set what value learners need; a user who sets it here expects something of it."""
     learner = values["learner"]
+    episodes = 1 if values["runner"] == "episode" else values["batch_size_run"]
+    if values["num_mini_batch"] > episodes:
+        raise UserError(
+            f"num_mini_batch={values['num_mini_batch']} is more than a round has episodes: {episodes} (batch_size_run; "
+            "1 with runner=episode); lower it"
+        )
     for key in REPLAY_KEYS:
         if sources[key] == COMMAND_LINE:
             raise UserError(
@@ -211,19 +221,16 @@ def convert(value: Any, kind: type, infinite: bool = False) -> Any:
             return value
         raise ValueError("true or false")
     if kind is int or kind is float:
-        number = value
-        if isinstance(value, str):
-            try:
-                number = float(value)
-            except ValueError:
-                number = None
+        number = _number(value) if isinstance(value, str) else value
         if infinite and number == math.inf:
             return math.inf
-        if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
-            if kind is float:
-                return float(number)
-            if number == int(number):
+        if isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < math.inf:
+            if kind is int and number == int(number):
+                if abs(number) > LARGEST_INT:
+                    raise ValueError("a whole number below 2**63")
                 return int(number)
+            if kind is float and abs(number) <= sys.float_info.max:
+                return float(number)
         raise ValueError("a whole number" if kind is int else "a number or inf" if infinite else "a finite number")
     if kind is str and not isinstance(value, str):
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -234,6 +241,16 @@ def convert(value: Any, kind: type, infinite: bool = False) -> Any:
     return value
 
 
+def _number(text: str) -> int | float | None:
+    """The number that `text` is, or None."""
+    for kind in (int, float):  # in this order: a float would round a large whole number
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None
+
+
 def convert_teams(value: Any) -> tuple[str, ...]:
     """Return the names of the teams in `test_teams`: a list, one team, or text such as "3-5,8" or "[5,6,varying]".
 
@@ -241,13 +258,29 @@ def convert_teams(value: Any) -> tuple[str, ...]:
         ValueError: with a message that says what was expected.
     """
     if isinstance(value, str):
-        value = [part.strip().strip("'\"") for part in value.strip().removeprefix("[").removesuffix("]").split(",")]
-        value = [] if value == [""] else value
+        listed = re.fullmatch(r"\[(.*)\]|([^\[\]]*)", value.strip(), re.DOTALL)
+        parts = (listed[1] or listed[2] or "").split(",") if listed else [""]
+        value = [] if listed and parts == [""] else [_unquoted(part.strip()) for part in parts]
     elif isinstance(value, int) and not isinstance(value, bool):
         value = [value]
     if isinstance(value, list | tuple) and all(type(team) in (int, str) and str(team).strip() for team in value):
         return tuple(str(team).strip() for team in value)
     raise ValueError("a list of teams, such as 3-5,8")
+
+
+def _unquoted(text: str) -> str:
+    """`text` without a pair of quotes around it; empty where a quote stands alone."""
+    found = re.fullmatch(r"""(['"]?)([^'"]*)\1""", text)
+    return found[2] if found else ""
+
+
+def shown(value: Any) -> str:
+    """`value` for a message, short enough to be read."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # thousands of digits or of brackets
+        return f"a very long {type(value).__name__}"
+    return text if len(text) <= 400 else f"{text[:200]}...{text[-20:]}"
 
 
 def registry(package: str) -> Mapping[str, Any]:

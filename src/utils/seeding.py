@@ -16,5 +16,6 @@ def derive_seed(seed: int, *path: str | int) -> int:
 
 
 def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a fresh generator on `device`, started at `seed`."""
-    return torch.Generator(device=device).manual_seed(seed)
+    """Return a fresh generator on `device`, started at `seed`; nothing can be drawn on meta, where shapes are all."""
+    device = torch.device(device)
+    return torch.Generator(device="cpu" if device.type == "meta" else device).manual_seed(seed)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from utils.errors import UserError
+from utils.paths import read_path
 
 FORMATS = (".gif", ".mp4")
 #: What each kind of film needs besides numpy.
@@ -21,7 +22,7 @@ def check_video_path(text: str) -> Path:
     Raises:
         UserError: it cannot be written.
     """
-    path = Path(text).expanduser().absolute()
+    path = read_path("save_video", text)
     if path.suffix not in FORMATS:
         raise UserError(f"save_video={text!r}: the name must end in {' or '.join(FORMATS)}")
     if not path.parent.is_dir():

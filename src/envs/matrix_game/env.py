@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from components.action_selectors import random_legal
 from envs.base import EntityEnv, EnvSpec, ScriptedPolicy, TimeStep
+from envs.teams import refuse_repeats
 from utils.errors import UserError
 
 TYPES = "AB"
@@ -64,8 +65,7 @@ class MatrixGameEnv(EntityEnv):
     def resolve_args(cls, env_args: Mapping[str, Any], test_teams: Sequence[str]) -> MatrixGameArgs:
         args = MatrixGameArgs(**env_args)  # unknown keys and wrong types were refused before
         parse_team(args.train_team, "env_args.train_team")
-        for team in test_teams:
-            parse_team(team, "test_teams")
+        refuse_repeats(test_teams, lambda team: tuple(sorted(parse_team(team, "test_teams"))))
         return args
 
     def _reset(self, env_mask: Tensor, team: str | None) -> TimeStep:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ from envs.particle.resource_collection.scripted import SCRIPTED, greedy_moves
 from envs.particle.resource_collection.world import HALF_WIDTH, World, merge, radii, select
 from envs.teams import fit_slots
 from utils.errors import UserError
-from utils.version import ROOT
+from utils.paths import find_path
 
 #: Acceleration is this times the agent's speed.
 ACCELERATION = 5.0
@@ -241,19 +240,17 @@ def _completed(args: ResourceCollectionArgs, test_teams: Sequence[str]) -> Resou
     if args.episode_limit < 1:
         raise UserError(f"env_args.episode_limit = {args.episode_limit} must be at least 1")
 
-    def sizes(team: str, key: str) -> tuple[int, int]:
-        low, high, _ = parse_team(team, args.varying, key)
-        return low, high
+    def parse(team: str, key: str) -> Team:
+        return parse_team(team, args.varying, key)
 
-    sizes("varying", "env_args.varying")
-    args = replace(args, max_team=fit_slots(args.max_team, args.train_team, test_teams, sizes, LARGEST_TEAM))
+    parse("varying", "env_args.varying")
+    args = replace(args, max_team=fit_slots(args.max_team, args.train_team, test_teams, parse, LARGEST_TEAM))
     if args.scenarios.isdecimal():
-        if int(args.scenarios) < 1:
-            raise UserError(f"env_args.scenarios = {args.scenarios} must be at least 1, or the path of a file")
+        # training takes the numbers behind them
+        if len(args.scenarios) > 9 or int(args.scenarios) < 1:
+            raise UserError(f"env_args.scenarios = {args.scenarios} must be from 1 to 999999999, or the path of a file")
         return args
-    # as typed, which is how a shell completes it, or from the repository's root, as checkpoints are named
-    path = Path(args.scenarios).expanduser()
-    path = path.absolute() if path.exists() else ROOT / path
+    path = find_path("env_args.scenarios", args.scenarios)
     members = read_scenarios(path).shape[1]
     if members < args.max_team:
         raise UserError(

@@ -6,6 +6,7 @@ Shape letters: W episodes, A agent slots, R = 6 resources, K scenarios in a file
 import math
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -156,7 +157,7 @@ def read_scenarios(path: str | Path) -> Tensor:
         members = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"env_args.scenarios = {str(path)!r}: there is no such file; use a number, or {hint}") from None
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, BadZipFile):
         raise UserError(f"env_args.scenarios = {str(path)!r} cannot be read: use {hint}") from None
     fits = isinstance(members, np.ndarray) and members.ndim == 3 and members.shape[2] == 4 and members.size > 0
     if not fits or members.dtype.kind != "f":
