@@ -41,12 +41,13 @@ def main(argv: Sequence[str]) -> int:
 
             run.check(config)
             runs = _make_runs_folder(config)
+            models = Path(config.local_results_path) / "models"
             if stop.requested:
                 raise Interrupted
             if find_spec("sacred") is None:
-                _run_alone(config, argv, runs, stop)
+                _run_alone(config, argv, runs, models, stop)
             else:
-                _run_with_sacred(config, argv, runs, stop)
+                _run_with_sacred(config, argv, runs, models, stop)
         except (UserError, RunFailed) as error:
             print("error:", " ".join(str(error).split()), file=sys.stderr)
             return 2 if isinstance(error, UserError) else 1
@@ -65,7 +66,7 @@ def _make_runs_folder(config: Config) -> Path:
     return runs
 
 
-def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal) -> None:
+def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, models: Path, stop: StopSignal) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # sacred uses pkg_resources, which warns of its own end
@@ -73,6 +74,10 @@ def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, stop: Stop
         from sacred.observers import FileStorageObserver
     except ImportError as error:
         raise UserError(f"sacred is installed but does not work ({error}): install requirements.txt") from None
+
+    class Observer(FileStorageObserver):
+        def _maximum_existing_run_id(self) -> int:
+            return _highest(runs, models)
 
     # What identifies the code is the git revision among the facts; copies of sources would be an incomplete second one.
     sacred.SETTINGS.DISCOVER_SOURCES = "none"
@@ -82,7 +87,7 @@ def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, stop: Stop
     experiment: Any = sacred.Experiment("muster", base_dir=str(ROOT), save_git_info=False)
     experiment.logger = _silent_logger()
     experiment.add_config(config.as_dict())
-    observer: Any = FileStorageObserver(runs, copy_sources=False)
+    observer: Any = Observer(runs, copy_sources=False)
     experiment.observers.append(observer)
 
     def execute(_run: Any) -> dict[str, Any]:
@@ -96,9 +101,9 @@ def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, stop: Stop
     experiment.run()
 
 
-def _run_alone(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal) -> None:
+def _run_alone(config: Config, argv: Sequence[str], runs: Path, models: Path, stop: StopSignal) -> None:
     """Keep the run's record without sacred, in the same files."""
-    folder = _next_folder(runs)
+    folder = _next_folder(runs, models)
     record: dict[str, Any] = {"status": "RUNNING", "start_time": _now()}
     info: dict[str, Any] = {}
 
@@ -137,9 +142,15 @@ def _execute(
         recorder.close()
 
 
-def _next_folder(runs: Path) -> Path:
+def _highest(*folders: Path) -> int:
+    """The highest number that a run has in any of `folders`; a deleted record's checkpoints keep theirs taken."""
+    numbers = (entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir())
+    return max((int(name) for name in numbers if name.isdecimal()), default=0)
+
+
+def _next_folder(runs: Path, models: Path) -> Path:
     """Make and return the folder of the next run; its number follows the highest one, as sacred counts."""
-    number = max((int(entry.name) for entry in runs.iterdir() if entry.name.isdecimal()), default=0)
+    number = _highest(runs, models)
     while True:
         number += 1
         try:

@@ -103,6 +103,14 @@ def test_runs_are_numbered_after_the_highest(experiment, results):
 
 
 @pytest.mark.usefixtures("recorded")
+def test_a_number_that_only_checkpoints_have_is_taken(experiment, results):
+    (results / "models" / "4").mkdir(parents=True)
+    (results / "sacred" / "2").mkdir(parents=True)
+    assert command.main([f"local_results_path={results}"]) == 0
+    assert experiment.run_id == "5"
+
+
+@pytest.mark.usefixtures("recorded")
 def test_a_failure_is_recorded_and_shown(experiment, results):
     def fail(config, recorder, stop):
         raise ZeroDivisionError("by nothing")
