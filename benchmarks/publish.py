@@ -118,7 +118,7 @@ def publish(run: Path, name: str, checkpoint: Path | None) -> Path:
     if (run / "evaluation.json").exists():
         shutil.copy(run / "evaluation.json", target / "evaluation.json")
     if checkpoint is not None:
-        folder, state = load_checkpoint(checkpoint, names=("learner", "acts_by", "progress"))
+        folder, state = load_checkpoint(checkpoint, 0, ("learner", "acts_by", "progress"), optional=("identity",))
         # the optimiser's state is two thirds of the size, and only training reads it
         learner = state["learner"]
         learner["optimiser"] = {"state": {}, "param_groups": learner["optimiser"]["param_groups"]}

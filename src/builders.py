@@ -158,6 +158,21 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
     return controller.to(build_device(config))
 
 
+def identity(config: Config, spec: EnvSpec) -> dict[str, str]:
+    """Of what task and algorithm a checkpoint is, by names, which the shapes of its weights do not tell. What depends
+    on the size of teams is no part of it.
+    """
+    basic = spec.action_names if spec.targets is None else spec.action_names[: spec.targets.first]
+    return {
+        "env": spec.name,
+        "features": ", ".join(spec.feature_slices),
+        "actions": ", ".join(basic),
+        "learner": config.learner,
+        "controller": config.controller,
+        "mixer": config.mixer,
+    }
+
+
 def build_mixer(config: Config, spec: EnvSpec) -> Mixer | None:
     """The mixer, or None for independent learning."""
     mixer_class = mixers.REGISTRY[config.mixer]

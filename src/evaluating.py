@@ -1,6 +1,7 @@
 """Testing: a checkpoint or a scripted team by itself, and the tests in the course of training."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import torch
 import builders
 from controllers.entity import EntityController
 from envs.base import EntityEnv
-from learners.learner import Learner
+from learners.learner import Learner, whole
 from runners.evaluation import summarise
 from runners.runner import Runner
-from utils.checkpoints import load_checkpoint
+from utils.checkpoints import load_checkpoint, not_finite
 from utils.config import Config
-from utils.errors import UserError
-from utils.interrupt import Interrupted, StopSignal
+from utils.errors import RunFailed, UserError
+from utils.interrupt import GivenUp, Interrupted, StopSignal
 from utils.logging import Recorder
 from utils.records import write_json
 from utils.seeding import derive_seed
@@ -38,15 +39,17 @@ def evaluate(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation
             learner = builders.build_learner(config, controller, env.spec)
             recorder.facts({"parameters": learner.parameter_counts()})
             folder, state = load_checkpoint(
-                config.checkpoint_path, config.load_step, names=("learner", "acts_by", "progress")
+                config.checkpoint_path, config.load_step, ("learner", "acts_by", "progress"), optional=("identity",)
             )
-            load_learner(learner, state["learner"], folder)
+            check_identity(config, builders.identity(config, env.spec), state.get("identity"), folder, recorder)
+            with reading(folder):
+                load_learner(learner, state["learner"])
+                t_env = whole(state["progress"], "t_env")
             for name, saved, here in acts_otherwise(controller, state["acts_by"]):
                 raise UserError(
                     f"checkpoint {str(folder)!r} learnt with {name}={saved}, these settings have {name}={here}, and it "
                     f"would act otherwise: set {name} to {saved}"
                 )
-            t_env = state["progress"]["t_env"]
             recorder.note(f"evaluating {folder}")
         runner = Runner(env, controller, seed=0)
         if not config.save_video:
@@ -56,21 +59,29 @@ def evaluate(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation
                 runner.film = film
                 results = test(config, recorder, stop, runner, t_env)
             recorder.note(f"filmed {film.path}: {film.frames} pictures")
-        if stop.requested:
+        if not results:
             raise Interrupted
         return results
 
 
 def test(config: Config, recorder: Recorder, stop: StopSignal, runner: Runner, t_env: int) -> Evaluation:
-    """Play `test_nepisode` greedy episodes on each test team; record and return the figures."""
+    """Play `test_nepisode` greedy episodes on each test team; record and return the figures.
+
+    Half a test is no result: where `stop` is requested before the last step, nothing is recorded, the result is empty
+    and the caller stops in its own way.
+    """
     results: Evaluation = {}
-    for team in config.test_teams or (None,):
-        name = team or "train"
-        if stop.requested:  # half a test is no result: the caller stops in its own way
-            return results
-        figures = runner.evaluate(team, config.test_nepisode, builders.test_seed(name), t_env=t_env)
-        results[name] = summarise(figures)
-        for figure, summary in results[name].items():
+    try:
+        for team in config.test_teams or (None,):
+            name = team or "train"
+            figures = runner.evaluate(
+                team, config.test_nepisode, builders.test_seed(name), t_env=t_env, stopped=lambda: stop.requested
+            )
+            results[name] = summarise(figures)
+    except GivenUp:
+        return {}
+    for name, summaries in results.items():
+        for figure, summary in summaries.items():
             suffix = "" if figure == "comm_frequency" else "_mean"
             recorder.scalar(f"test/{name}/{figure}{suffix}", summary["mean"], t_env)
     write_json(recorder.run_dir / "evaluation.json", results)
@@ -80,7 +91,7 @@ def test(config: Config, recorder: Recorder, stop: StopSignal, runner: Runner, t
 
 def describe(results: Evaluation) -> str:
     """The last test in one short text: battles won where there are any, else returns."""
-    if not results:  # stopped before the first team was through
+    if not results:  # given up
         return ""
     key = "battle_won" if all("battle_won" in figures for figures in results.values()) else "return"
     return f"{key} " + ", ".join(f"{team}: {figures[key]['mean']:.2f}" for team, figures in results.items())
@@ -93,19 +104,57 @@ def count_test_envs(config: Config) -> int:
     return int(min(config.batch_size_run, config.test_nepisode))
 
 
-def load_learner(learner: Learner, state: dict[str, Any], folder: Path) -> None:
-    """Load the state that was saved in `folder`.
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """While a state is taken up that was saved in `folder`.
 
     Raises:
-        UserError: it belongs to other networks.
+        UserError: it belongs to other networks, or is not built as ours are.
     """
     try:
-        learner.load_state_dict(state)
-    except (ValueError, RuntimeError, KeyError) as error:
+        yield
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
+        if isinstance(error, RunFailed):
+            raise
         raise UserError(
             f"checkpoint {str(folder)!r} does not fit these settings (another algorithm, environment or width?): "
-            f"{one_line(error)}"
+            f"{type(error).__name__}: {one_line(error)}"
         ) from None
+
+
+def load_learner(learner: Learner, state: dict[str, Any]) -> None:
+    """Load what was saved, if all of it is finite.
+
+    Raises:
+        ValueError: it is not.
+    """
+    place = not_finite(state, "learner")
+    if place is not None:
+        raise ValueError(f"{place} is not finite; take another step with load_step, or another checkpoint")
+    learner.load_state_dict(state)
+
+
+def check_identity(
+    config: Config, here: Mapping[str, str], saved: Mapping[str, str] | None, folder: Path, recorder: Recorder
+) -> None:
+    """Compare what a checkpoint is of, `saved`, with what these settings make, `here`; None: an earlier version did not
+    save that.
+
+    Raises:
+        UserError: they differ, and `force_load` is not set.
+    """
+    if saved is None:
+        recorder.note(f"checkpoint {folder} does not say of what task and algorithm it is: taken for one of these")
+        return
+    for name, value in here.items():
+        if saved.get(name) == value:
+            continue
+        if not config.force_load:
+            raise UserError(
+                f"checkpoint {str(folder)!r} is one of {name}={saved.get(name)}, these settings have {name}={value}: "
+                "take the settings of its run, or load it all the same with force_load=True"
+            )
+        recorder.note(f"{name}={value} here, {saved.get(name)} in the checkpoint: loaded all the same")
 
 
 def acts_otherwise(controller: EntityController, saved: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -143,6 +143,9 @@ def _file_observer(runs: Path) -> Any:
         #: sacred's heartbeat thread writes, too
         writing = threading.Lock()
 
+        def _maximum_existing_run_id(self) -> int:
+            return _highest(runs)
+
         def save_json(self, obj: Any, filename: str) -> None:
             try:
                 with self.writing:
@@ -275,9 +278,17 @@ def _end(config: Config, folder: Path, ended: BaseException | None, fault: Excep
         raise ended
 
 
+def _highest(runs: Path) -> int:
+    """The highest number that a run has in `runs` or beside it in `models`, where a deleted record's is still taken."""
+    folders = (folder for folder in (runs, runs.parent / "models") if folder.is_dir())
+    return max(
+        (int(entry.name) for folder in folders for entry in folder.iterdir() if entry.name.isdecimal()), default=0
+    )
+
+
 def _next_folder(runs: Path) -> Path:
     """Make and return the folder of the next run; its number follows the highest one, as sacred counts."""
-    number = max((int(entry.name) for entry in runs.iterdir() if entry.name.isdecimal()), default=0)
+    number = _highest(runs)
     while True:
         number += 1
         try:

@@ -1,7 +1,11 @@
 """Training: collect, learn, test and save in turn."""
 
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 import builders
 from components.replay import ReplayBuffer
@@ -9,18 +13,19 @@ from controllers.entity import EntityController
 from evaluating import (
     Evaluation,
     acts_otherwise,
+    check_identity,
     count_test_envs,
     describe,
     load_learner,
-    one_line,
+    reading,
     tell_what_runs,
     test,
 )
-from learners.learner import Learner, Metrics
+from learners.learner import Learner, Metrics, whole
 from runners.runner import Rollout, Runner
-from utils.checkpoints import load_checkpoint, save_checkpoint
+from utils.checkpoints import load_checkpoint, not_finite, save_checkpoint
 from utils.config import Config
-from utils.errors import UserError
+from utils.errors import RunFailed, UserError
 from utils.interrupt import Interrupted, StopSignal
 from utils.logging import Recorder
 from utils.seeding import derive_seed, make_generator
@@ -50,9 +55,16 @@ class Training:
         self.t_env, self.episodes = 0, 0
         #: when what is due next
         self.clock = {"test": 0, "save": config.save_model_interval, "log": config.log_interval}
+        #: of the last update
+        self.metrics: Metrics = {}
         self.train_figures = Averages()
         self.score = ""
-        self.saved_at = -1
+        #: what its checkpoints are known by: folders are named by a number that an earlier run may have had
+        self.run_identity = uuid.uuid4().hex
+        self.identity = builders.identity(config, env.spec)
+        #: the last checkpoint of finite weights, and what it was made at
+        self.saved: Path | None = None
+        self.saved_at: tuple[int, dict[str, int]] | None = None
         tell_what_runs(config, recorder, env)
         recorder.facts({"parameters": self.learner.parameter_counts()})
 
@@ -66,19 +78,23 @@ class Training:
     def run(self) -> Evaluation:
         """Train until `t_max`, and test at the end."""
         config = self.config
-        metrics: Metrics = {}
         while self.t_env < config.t_max:
-            if self._due("test", config.test_interval):
-                self._test()
+            # a test that was given up stays due: the resumed run makes it
+            if self._due("test") and self._test():
+                self._advance("test", config.test_interval)
             self._stop_if_asked()
-            metrics = self.round() or metrics
-            if self._due("log", config.log_interval):
-                self._log(metrics)
-            if config.save_model and self._due("save", config.save_model_interval):
+            self.metrics = self.round() or self.metrics
+            self._check_finite()
+            if self._due("log"):
+                self._log()
+                self._advance("log", config.log_interval)
+            if config.save_model and self._due("save"):
+                self._advance("save", config.save_model_interval)
                 self.save()
             self.recorder.progress(self.t_env, config.t_max, self.score)
         results = self._test()
-        self._stop_if_asked()
+        if not results:
+            self._stop_if_asked()
         if config.save_model:
             self.save()
         return results
@@ -89,6 +105,16 @@ class Training:
             if self.config.save_model:
                 self.save()
             raise Interrupted
+
+    def _check_finite(self) -> None:
+        """Once a round, before anything acts on, logs or saves what was learnt in it."""
+        fault = self.learner.fault()
+        if fault is not None:
+            raise self._diverged(fault)
+
+    def _diverged(self, fault: str) -> RunFailed:
+        left = "there is no checkpoint before it" if self.saved is None else f"the last good checkpoint is {self.saved}"
+        return RunFailed(f"training diverged at {self.t_env:,} steps: {fault}; {left}; try a lower lr={self.config.lr}")
 
     def round(self) -> Metrics:
         """Play one episode in every environment and make the updates that follow from it."""
@@ -120,42 +146,53 @@ class Training:
 
     def save(self) -> None:
         """Write everything that the next round depends on."""
-        if self.saved_at == self.t_env:
+        now = (self.t_env, dict(self.clock))
+        if self.saved_at == now:
             return
         state: dict[str, dict[str, Any]] = {
             "learner": self.learner.state_dict(),
             "runner": self.runner.state_dict(),
             "acts_by": self.controller.acts_by(),
+            "identity": self.identity,
             "progress": {
                 "t_env": self.t_env,
                 "episodes": self.episodes,
                 "clock": dict(self.clock),
+                "metrics": {name: float(value) for name, value in self.metrics.items()},
+                "train_figures": self.train_figures.state_dict(),
                 "sampler": self.sampler.get_state(),
             },
         }
+        place = not_finite(state["learner"], "learner")
+        if place is not None:
+            raise self._diverged(f"{place} is not finite")
         if self.saved_replay is not None:
             state["replay"] = self.saved_replay.state_dict()
         folder = Path(self.config.local_results_path) / "models" / self.recorder.run_id / str(self.t_env)
-        save_checkpoint(folder, state)
-        self.saved_at = self.t_env
+        save_checkpoint(folder, state, self.run_identity)
+        self.saved, self.saved_at = folder, now
         self.recorder.note(f"checkpoint {folder}")
 
     def restore(self, path: Path, load_step: int) -> None:
         """Continue where the checkpoint was written; without a saved replay, with an empty one."""
         names = ["learner", "runner", "acts_by", "progress"] + ([] if self.saved_replay is None else ["replay"])
-        folder, state = load_checkpoint(path, load_step, names)
-        load_learner(self.learner, state["learner"], folder)
+        folder, state = load_checkpoint(path, load_step, names, optional=("identity",))
+        check_identity(self.config, self.identity, state.get("identity"), folder, self.recorder)
         progress = state["progress"]
-        try:
+        with reading(folder):
+            load_learner(self.learner, state["learner"])
             self.runner.load_state_dict(state["runner"])
             if self.saved_replay is not None:
                 self.saved_replay.load_state_dict(state["replay"])
-        except (ValueError, RuntimeError, KeyError) as error:
-            raise UserError(f"checkpoint {str(folder)!r} does not fit these settings: {one_line(error)}") from None
-        self.t_env, self.episodes = progress["t_env"], progress["episodes"]
-        self.clock.update(progress["clock"])
-        self.sampler.set_state(progress["sampler"])
-        self.saved_at = self.t_env
+            self.t_env, self.episodes = whole(progress, "t_env"), whole(progress, "episodes")
+            self.clock = {what: whole(progress["clock"], what) for what in self.clock}
+            self.sampler.set_state(progress["sampler"])
+            # earlier versions did not save these
+            self.metrics = {
+                name: torch.tensor(value, dtype=torch.float64) for name, value in progress.get("metrics", {}).items()
+            }
+            self.train_figures.load_state_dict(progress.get("train_figures", {"count": 0, "sums": {}}))
+        self.saved, self.saved_at = folder, (self.t_env, dict(self.clock))
         emptied = self.replay is not None and self.saved_replay is None
         self.recorder.note(f"resuming {folder}" + (" with an empty replay" if emptied else ""))
         for name, saved, here in acts_otherwise(self.controller, state["acts_by"]):  # one may want that, and learn on
@@ -163,19 +200,19 @@ class Training:
 
     # --- tests and logs -------------------------------------------------------------------------------------------
 
-    def _due(self, what: str, interval: int) -> bool:
-        if self.t_env < self.clock[what]:
-            return False
+    def _due(self, what: str) -> bool:
+        return self.t_env >= self.clock[what]
+
+    def _advance(self, what: str, interval: int) -> None:
         self.clock[what] = (self.t_env // interval + 1) * interval
-        return True
 
     def _test(self) -> Evaluation:
         results = test(self.config, self.recorder, self.stop, self.test_runner, self.t_env)
         self.score = describe(results)
         return results
 
-    def _log(self, metrics: Metrics) -> None:
-        self.recorder.scalars({name: float(value) for name, value in metrics.items()}, self.t_env)
+    def _log(self) -> None:
+        self.recorder.scalars({name: float(value) for name, value in self.metrics.items()}, self.t_env)
         self.recorder.scalars(self.train_figures.means(), self.t_env)
         epsilon = self.controller.selector.schedule(self.t_env)
         now = {"epsilon": epsilon, "lr": self.learner.lr, "episodes": self.episodes}
@@ -197,6 +234,15 @@ class Averages:
         self.count += len(rollout.returns)
         for name, values in figures.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(values.sum())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted, in plain values."""
+        return {"count": self.count, "sums": dict(self.sums)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on counting from `state_dict`."""
+        self.count = whole(state, "count")
+        self.sums = {str(name): float(total) for name, total in state["sums"].items()}
 
     def means(self) -> dict[str, float]:
         """`train/<figure>_mean` over what was counted."""

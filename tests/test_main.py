@@ -108,6 +108,14 @@ def test_runs_are_numbered_after_the_highest(experiment, results):
 
 
 @pytest.mark.usefixtures("recorded")
+def test_a_number_that_only_checkpoints_have_is_taken(experiment, results):
+    (results / "models" / "4").mkdir(parents=True)
+    (results / "sacred" / "2").mkdir(parents=True)
+    assert command.main([f"local_results_path={results}"]) == 0
+    assert experiment.run_id == "5"
+
+
+@pytest.mark.usefixtures("recorded")
 def test_a_failure_is_recorded_and_shown(experiment, results):
     def fail(config, recorder, stop):
         raise ZeroDivisionError("by nothing")
@@ -261,9 +269,12 @@ def fill_the_disk(config, recorder, stop):
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("saved", [True, False])
 def test_a_full_disk_ends_a_run_in_one_line(experiment, results, capsys, saved):
-    if saved:
-        save_checkpoint(results / "models" / "1" / "120", {"learner": {}})
-    experiment.then = fill_the_disk
+    def run(config, recorder, stop):
+        if saved:
+            save_checkpoint(results / "models" / "1" / "120", {"learner": {}})
+        fill_the_disk(config, recorder, stop)
+
+    experiment.then = run
     assert command.main([f"local_results_path={results}"]) == 1
     intact = f"the newest checkpoint, {results / 'models' / '1' / '120'}, is whole" if saved else "no checkpoint yet"
     err = capsys.readouterr().err

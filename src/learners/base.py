@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from components.episodes import EpisodeBatch
 from controllers.entity import EntityController, Prepared, Unroll
-from learners.learner import Learner, LearnerConfig, Metrics
+from learners.learner import Learner, LearnerConfig, Metrics, whole
 from learners.returns import lambda_returns
 from modules.mixers.base import Imagined, Mixed, Mixer, MixerInputs
 from utils.masking import masked_argmax, masked_max, masked_mean
@@ -71,19 +71,20 @@ class BellmanLearner(Learner):
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.config.amp):
             data, online, groups = self.passes(batch)
             loss, metrics = self._judge(data, online, groups)
-        grad_norm = self.descend(loss)
+        grad_norm = self.descend(loss, "loss", metrics)
         metrics = {"loss": loss.detach(), "grad_norm": grad_norm, **metrics, **self.improve(data, online)}
         self.updates += 1
         self._update_targets(episodes if self.config.target_update_unit == "episodes" else self.updates)
         return metrics
 
-    def descend(self, loss: Tensor) -> Tensor:
+    def descend(self, loss: Tensor, name: str, figures: Metrics) -> Tensor:
         """One step of the optimiser down `loss`, for the parameters that it depends on; returns the gradient's norm
-        before it was clipped.
+        before it was clipped. `name` and `figures` tell `watch` what the loss is, and is made of.
         """
         self.optimiser.zero_grad()
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_norm_clip)
+        self.watch({name: loss.detach(), f"gradient norm of the {name}": grad_norm.detach()}, figures)
         self.optimiser.step()
         return grad_norm.detach()
 
@@ -217,4 +218,4 @@ class BellmanLearner(Learner):
         self.target_controller.load_state_dict(state["target_controller"])
         if self.target_mixer is not None:
             self.target_mixer.load_state_dict(state["target_mixer"])
-        self.last_target_update = state["counters"]["last_target_update"]
+        self.last_target_update = whole(state["counters"], "last_target_update")

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,17 @@ from utils.seeding import make_generator
 
 #: name -> detached scalar
 Metrics = dict[str, Tensor]
+
+
+class Descent(NamedTuple):
+    """What a step of the optimiser has to be judged by."""
+
+    #: number of the update that it belongs to, from 1
+    update: int
+    #: what must be finite: the loss, then the gradient's norm
+    needed: Metrics
+    #: further figures of the update, which tell what the loss is made of
+    figures: Metrics
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,8 @@ class Learner(ABC):
         self.controller, self.mixer, self.config = controller, mixer, config
         self.generator = make_generator(seed, controller.device)
         self.updates = 0
+        #: the steps that `fault` has not looked at yet
+        self.descents: list[Descent] = []
         self.parameters = [p for module in self.modules().values() for p in module.parameters()]
         self.optimiser = self.OPTIMISER(self.parameters, **self._optimiser_settings())
 
@@ -88,6 +101,31 @@ class Learner(ABC):
             episodes: collected so far.
         """
 
+    def watch(self, needed: Metrics, figures: Metrics) -> None:
+        """Note the figures of a step of the optimiser for `fault`."""
+        self.descents.append(Descent(self.updates + 1, needed, figures))
+
+    def fault(self) -> str | None:
+        """What has gone wrong since the last call: the first term that was not finite, and in which update, or the
+        network that took a step too far; None where all is well.
+
+        Nothing may act, be saved or be logged before it was asked. It waits for the device, so it is asked once a
+        round and not in every update.
+        """
+        descents, self.descents = self.descents, []
+        terms = [(descent, name, value) for descent in descents for name, value in descent.needed.items()]
+        largest = [module_size(module) for module in self.modules().values()]
+        finite = torch.stack([*(value.detach().float() for _, _, value in terms), *largest]).isfinite().tolist()
+        for (descent, name, value), fine in zip(terms, finite, strict=False):
+            if not fine:
+                others = (f"{n} {float(v)}" for n, v in descent.figures.items() if not bool(v.isfinite()))
+                made_of = ", ".join(others)
+                return f"{name} is {float(value)} in update {descent.update}" + f" ({made_of})" * bool(made_of)
+        for name, fine in zip(self.modules(), finite[len(terms) :], strict=True):
+            if not fine:
+                return f"parameters of the {name} are not finite after update {self.updates}"
+        return None
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update depends on."""
         state: dict[str, Any] = {name: module.state_dict() for name, module in self.modules().items()}
@@ -101,8 +139,29 @@ class Learner(ABC):
         for name, module in self.modules().items():
             module.load_state_dict(state[name])
         self.optimiser.load_state_dict(state["optimiser"])
+        for parameter, averages in self.optimiser.state.items():  # torch takes whatever there is
+            for name, value in averages.items():
+                if value.dim() and value.shape != parameter.shape:
+                    raise ValueError(f"optimiser: {name} {tuple(value.shape)} of parameters {tuple(parameter.shape)}")
         # running averages come from the checkpoint, settings from the configuration: a resumed run may have another lr
         for group in self.optimiser.param_groups:
             group.update(self._optimiser_settings())
         self.generator.set_state(state["generator"].cpu())
-        self.updates = state["counters"]["updates"]
+        self.updates = whole(state["counters"], "updates")
+
+
+def module_size(module: nn.Module) -> Tensor:
+    """The largest magnitude of any parameter, a scalar on their device; not finite where one of them is not."""
+    return nn.utils.get_total_norm([p.detach() for p in module.parameters()], norm_type=float("inf"))
+
+
+def whole(counters: Mapping[str, Any], name: str) -> int:
+    """The number `name` of a saved state, which a file may hold as something else.
+
+    Raises:
+        TypeError: it is no whole number, or negative.
+    """
+    value = counters[name]
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{name} is {value!r}, no whole number")
+    return value

@@ -78,13 +78,15 @@ class MappoLearner(Learner):
                     loss, metrics = self.loss(lesson)
                 self.optimiser.zero_grad()
                 loss.backward()
+                norms = {}
                 # each network by itself: they share no parameter, and with Adam need no weight between their losses
                 for name, module in self.modules().items():
                     norm = nn.utils.clip_grad_norm_(module.parameters(), self.config.grad_norm_clip)
-                    metrics[f"grad_norm_{name}"] = norm.detach()
+                    norms[f"grad_norm_{name}"] = norm.detach()
+                self.watch({"loss": loss.detach(), **norms}, metrics)
                 self.optimiser.step()
                 self.updates += 1
-                passes.append({"loss": loss.detach(), **metrics})
+                passes.append({"loss": loss.detach(), **metrics, **norms})
         means = {name: torch.stack([metrics[name] for metrics in passes]).mean() for name in passes[0]}
         return {**means, **figures}
 

@@ -114,9 +114,9 @@ class MipiLearner(RefilLearner):
         features = self.features(data, online)
         for _ in range(self.config.ba_iterations):
             marginal_loss = self.marginal_loss(features)
-            self.descend(marginal_loss)
+            self.descend(marginal_loss, "marginal_loss", {})
             policy_loss = self.policy_loss(features)
-            self.descend(policy_loss)
+            self.descend(policy_loss, "policy_loss", {})
         return {
             "marginal_loss": marginal_loss.detach(),
             "policy_loss": policy_loss.detach(),

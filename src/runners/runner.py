@@ -1,6 +1,6 @@
 """How episodes are collected: one loop for every host. Shape letters: B environments, T steps, A agent slots."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from components.episodes import EpisodeBatch
 from controllers.base import Controller, Decision
 from envs.base import EntityEnv, EnvSpec, TimeStep
+from utils.interrupt import GivenUp
 from utils.seeding import derive_seed, make_generator
 from utils.video import Film
 
@@ -28,6 +29,11 @@ class Rollout:
     info: dict[str, Tensor]
     #: (B,) float32, strategies sent / (present agents, summed over the steps played); None where nobody sends any
     comm_frequency: Tensor | None
+
+
+def never() -> bool:
+    """For episodes that nobody stops."""
+    return False
 
 
 class Runner:
@@ -62,7 +68,9 @@ class Runner:
         """
         return self._play(team, explore, t_env, record, self.generator)
 
-    def evaluate(self, team: str | None, episodes: int, seed: int, *, t_env: int = 0) -> dict[str, Tensor]:
+    def evaluate(
+        self, team: str | None, episodes: int, seed: int, *, t_env: int = 0, stopped: Callable[[], bool] = never
+    ) -> dict[str, Tensor]:
         """Play exactly `episodes` episodes without exploration and return their figures.
 
         The episodes follow from `seed` alone (and the number of environments): every call plays the same ones. The
@@ -70,9 +78,17 @@ class Runner:
         changes training. Where `episodes` is no multiple of the number of environments, the last round's surplus is
         dropped by position; to drop whoever finishes last would favour short episodes.
 
+        Args:
+            team, t_env: as for `play`.
+            episodes, seed: how many, and which ones.
+            stopped: asked before every step; where it says True, the test is given up.
+
         Returns:
             "return", "ep_length", "comm_frequency" (where strategies are sent) and the environment's figures by their
             names, each `(episodes,)` float32 on the CPU.
+
+        Raises:
+            GivenUp: `stopped` said so.
         """
         if episodes < 1:
             raise ValueError(f"cannot evaluate on {episodes} episodes")
@@ -82,7 +98,7 @@ class Runner:
         try:
             self.env.seed(derive_seed(seed, "evaluate", "env"))
             for _ in range(-(-episodes // self.env.num_envs)):
-                rounds.append(self._play(team, False, t_env, False, generator))
+                rounds.append(self._play(team, False, t_env, False, generator, stopped))
         finally:
             self.env.load_state_dict(saved)
         figures = [_figures(rollout) for rollout in rounds]
@@ -98,7 +114,15 @@ class Runner:
         self.generator.set_state(state["generator"].cpu())
 
     @torch.no_grad()
-    def _play(self, team: str | None, explore: bool, t_env: int, record: bool, generator: torch.Generator) -> Rollout:
+    def _play(
+        self,
+        team: str | None,
+        explore: bool,
+        t_env: int,
+        record: bool,
+        generator: torch.Generator,
+        stopped: Callable[[], bool] = never,
+    ) -> Rollout:
         env, controller = self.env, self.controller
         seen = env.reset(team=team)
         history = _History(env.spec, seen) if record else None
@@ -112,6 +136,8 @@ class Runner:
         if self.film is not None:
             self.film.shoot(env.render)
         for _ in range(env.spec.episode_limit):
+            if stopped():
+                raise GivenUp
             decision = controller.act(
                 _to(seen, self.device),
                 last_actions.to(self.device),

@@ -1,14 +1,13 @@
 """Checkpoints: one folder per step, whole or not there at all.
 
 Layout: `<models>/<run id>/<t_env>/` with one `<name>.pt` per part of the state and `manifest.json`, which holds the
-size and the SHA-256 of each. A folder gets its final name only when all of it is on disk.
+size and the SHA-256 of each, and of what run it is. A folder gets its final name only when all of it is on disk.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-import pickle
 import re
 import shutil
 import tempfile
@@ -31,7 +30,7 @@ _WORK = re.compile(r"\.(.+)\.(partial|replaced)-\w+")
 _STALE = 3600.0
 
 
-def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]]) -> None:
+def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]], run: str | None = None) -> None:
     """Write each part of `state` as `<folder>/<name>.pt`; whoever looks at `folder` sees all of it or nothing.
 
     An earlier checkpoint of that name is replaced; what killed runs left half-written is removed.
@@ -39,6 +38,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]]) -> Non
     Args:
         folder: `<models>/<run id>/<t_env>`; its parents are made.
         state: part name -> nested dict of tensors and plain values (numbers, strings, lists, tuples, dicts, None).
+        run: what tells the run from any other that saved, or will save, to a folder of that name.
 
     Raises:
         TypeError: a value could be written, but not read back without running code from the file.
@@ -50,17 +50,17 @@ def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]]) -> Non
         _check_plain(state[name], name)
     folder = Path(folder)
     with named(folder):
-        _save(folder, state)
+        _save(folder, state, run)
 
 
-def _save(folder: Path, state: Mapping[str, Mapping[str, Any]]) -> None:
+def _save(folder: Path, state: Mapping[str, Mapping[str, Any]], run: str | None) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _clean_up(folder.parent)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
     try:
         work.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp makes it private; a checkpoint is as open as its run
         files = {name: _write_part(work / f"{name}.pt", part) for name, part in state.items()}
-        manifest = {"format": FORMAT, "muster": __version__, "files": files}
+        manifest = {"format": FORMAT, "muster": __version__, "run": run, "files": files}
         with open(work / MANIFEST, "w", encoding="utf-8") as file:
             json.dump(manifest, file, indent=2)
             _flush(file)
@@ -79,7 +79,7 @@ def find_checkpoint(path: Path | str, load_step: int = 0) -> Path:
         load_step: which step of the run; 0 takes the newest.
 
     Raises:
-        UserError: there is no such checkpoint, or it may not be read.
+        UserError: there is no such checkpoint, it may not be read, or the folder holds those of two runs.
     """
     try:
         return _find(Path(path), load_step)
@@ -101,17 +101,20 @@ def _find(path: Path, load_step: int) -> Path:
         raise UserError(f"checkpoint_path: {str(path)!r} holds no checkpoint (a folder named by its step)")
     if load_step and load_step not in steps:
         raise UserError(f"load_step={load_step}: {str(path)!r} has the steps {', '.join(map(str, steps))}")
+    if not load_step:
+        _check_one_run(path, steps)
     return path / str(load_step or steps[-1])
 
 
 def load_checkpoint(
-    path: Path | str, load_step: int = 0, names: Iterable[str] | None = None
+    path: Path | str, load_step: int = 0, names: Iterable[str] | None = None, optional: Iterable[str] = ()
 ) -> tuple[Path, dict[str, dict[str, Any]]]:
     """Read a checkpoint and return its folder and its parts, all tensors on the CPU.
 
     Args:
         path, load_step: as for `find_checkpoint`.
         names: the parts to read; None reads all that are there.
+        optional: further parts, which checkpoints of earlier versions lack; those that are there are read.
 
     Raises:
         UserError: no such checkpoint, a part is missing, cut short or altered, or another program or version wrote it.
@@ -122,7 +125,31 @@ def load_checkpoint(
     missing = [name for name in wanted if name not in files]
     if missing:
         raise UserError(f"checkpoint {str(folder)!r} has no part {missing[0]!r}; it holds {', '.join(files)}")
+    wanted += [name for name in optional if name in files and name not in wanted]
     return folder, {name: _read_part(folder / f"{name}.pt", files[name]) for name in wanted}
+
+
+def not_finite(value: Any, where: str) -> str | None:
+    """The place of a floating-point tensor in a nested state that holds NaN or infinity; None where there is none."""
+    if isinstance(value, torch.Tensor):
+        return where if value.is_floating_point() and not bool(value.isfinite().all()) else None
+    entries = value.items() if isinstance(value, Mapping) else enumerate(value) if type(value) in (list, tuple) else ()
+    places = (not_finite(entry, f"{where}.{key}") for key, entry in entries)
+    return next((place for place in places if place is not None), None)
+
+
+def _check_one_run(path: Path, steps: list[int]) -> None:
+    """A run's folder may hold what an earlier one of that number left, whose higher step is not this run's newest."""
+    found: dict[str | None, int] = {}  # run -> its last step; those of versions that did not tell runs apart are one
+    for step in steps:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # whoever loads such a one is told
+            found[json.loads((path / str(step) / MANIFEST).read_text(encoding="utf-8")).get("run")] = step
+    if len(found) > 1:
+        one, other, *_ = found.values()
+        raise UserError(
+            f"checkpoint_path: {str(path)!r} holds steps of different runs, such as {one} and {other}: choose one with "
+            "load_step"
+        )
 
 
 def _check_plain(value: Any, where: str) -> None:
@@ -181,7 +208,9 @@ def _read_part(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
         part = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise _damaged(path, "is missing") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # bytes that are no state can make the reader stumble anywhere
         raise _damaged(path, f"cannot be read ({type(error).__name__})") from None
     if not isinstance(part, dict):
         raise _damaged(path, "holds no state")

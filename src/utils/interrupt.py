@@ -15,12 +15,17 @@ class Interrupted(KeyboardInterrupt):
     """
 
 
+class GivenUp(Exception):
+    """A test ended between two steps, because the run was asked to stop: it has no result."""
+
+
 class StopSignal:
     """Listens for SIGINT, SIGTERM and SIGHUP between `__enter__` and `__exit__`.
 
-    The first signal only sets `requested`: the training loop sees it after its round, saves a checkpoint and raises
-    `Interrupted`. The second signal raises `Interrupted` where the program stands. Later ones are ignored, so that
-    the run's record can still be closed in order. SIGHUP never insists: a terminal that is closed sends several.
+    The first signal only sets `requested`: the training loop sees it after its round, and a test, which is then given
+    up, before its next step; training saves a checkpoint and raises `Interrupted`. The second signal raises
+    `Interrupted` where the program stands. Later ones are ignored, so that the run's record can still be closed in
+    order. SIGHUP never insists: a terminal that is closed sends several.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -17,7 +17,7 @@ def read_path(setting: str, text: str, base: Path | None = None) -> Path:
     try:
         path = (base or Path.cwd()) / Path(text).expanduser()
         os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass
     except OSError as error:
         raise UserError(f"{setting}={text!r} cannot be a path: {error.strerror}") from None

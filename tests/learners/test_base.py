@@ -1,6 +1,7 @@
 """Targets, losses and the clock of the target network, recomputed by hand."""
 
 import copy
+import math
 from types import SimpleNamespace
 
 import batches
@@ -303,3 +304,32 @@ def test_config_defaults_are_those_of_default_yaml():
     defaults = yaml.safe_load((CONFIG_DIR / "default.yaml").read_text())
     for name, value in vars(SimpleNamespace(**vars(BellmanConfig()))).items():
         assert defaults[name] == value, name
+
+
+def test_the_first_term_that_is_not_finite_is_named_with_its_update():
+    learner = batches.make_learner("vdn", batches.make_spec())
+    good, bad, worse = torch.tensor(1.0), torch.tensor(math.nan), torch.tensor(math.inf)
+    for needed, figures in (
+        ({"loss": good, "gradient norm": good}, {"td_loss": bad}),  # a figure alone is no reason to stop
+        ({"loss": good, "gradient norm": worse}, {}),
+        ({"loss": bad, "gradient norm": bad}, {"td_loss": bad, "target_mean": good}),
+    ):
+        learner.watch(needed, figures)
+        learner.updates += 1
+    assert learner.fault() == "gradient norm is inf in update 2"
+    assert learner.fault() is None  # it was told once
+    learner.watch({"loss": bad}, {"td_loss": bad, "target_mean": good})
+    assert learner.fault() == "loss is nan in update 4 (td_loss nan)"
+    next(learner.mixer.parameters(), learner.parameters[0]).data.fill_(math.inf)
+    assert "not finite after update 3" in learner.fault()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "steps"), [("vdn", ["loss"]), ("mipi", ["loss", *["marginal_loss", "policy_loss"] * 2])]
+)
+def test_every_step_of_the_optimiser_is_watched(algorithm, steps):
+    spec = batches.make_spec()
+    learner = batches.make_learner(algorithm, spec, **({"ba_iterations": 2} if algorithm == "mipi" else {}))
+    learner.train(batches.random_batch(spec), episodes=0)
+    assert [next(iter(descent.needed)) for descent in learner.descents] == steps
+    assert all(len(descent.needed) == 2 for descent in learner.descents)

@@ -232,9 +232,9 @@ def test_marginal_and_policy_take_turns():
     }
     moved, descend = [], learner.descend
 
-    def watch(loss):
+    def watch(loss, *told):
         before = {name: value.clone() for name, value in watched.items()}
-        norm = descend(loss)
+        norm = descend(loss, *told)
         moved.append({name for name, value in watched.items() if not torch.equal(before[name], value)})
         return norm
 

@@ -15,6 +15,7 @@ from controllers.scripted import ScriptedController
 from envs.base import EntityEnv, EnvSpec, TimeStep
 from runners import REGISTRY
 from runners.runner import Rollout, Runner
+from utils.interrupt import GivenUp
 from utils.seeding import derive_seed, make_generator
 
 #: who is present at each observation, per environment: agent 0 of the first leaves and comes back
@@ -311,6 +312,20 @@ def test_a_failed_evaluation_leaves_training_alone_too() -> None:
     runner.controller = ScriptedController(fails)
     with pytest.raises(ArithmeticError):
         runner.evaluate("1", 3, seed=0)
+    assert torch.equal(runner.env.state_dict()["generator"], before)
+
+
+def test_a_test_is_given_up_between_two_steps_without_a_trace() -> None:
+    runner, asked = toy_runner(), []
+    before = runner.env.state_dict()["generator"]
+
+    def stopped() -> bool:
+        asked.append(True)
+        return len(asked) == 5
+
+    with pytest.raises(GivenUp):
+        runner.evaluate("1", 40, seed=0, stopped=stopped)
+    assert len(asked) == 5
     assert torch.equal(runner.env.state_dict()["generator"], before)
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, and never read wrongly."""
 
 import json
+import math
 import os
 import shutil
 import time
@@ -13,7 +14,7 @@ import torch
 from conftest import bound_by_permissions, small_files
 
 from utils import checkpoints
-from utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
+from utils.checkpoints import find_checkpoint, load_checkpoint, not_finite, save_checkpoint
 from utils.errors import UserError
 
 STATE = {
@@ -70,6 +71,48 @@ def test_the_newest_or_the_step_asked_for(run_folder):
         load_checkpoint(run_folder, 30)
     with pytest.raises(UserError, match="parent"):
         load_checkpoint(run_folder / "900", 1000)
+
+
+@pytest.mark.parametrize("runs", [("one", "other"), (None, "other")])
+def test_the_newest_of_two_runs_is_not_chosen(run_folder, runs):
+    for step, run in zip((900, 300), runs, strict=True):
+        save_checkpoint(run_folder / str(step), marked(step), run)
+    with pytest.raises(UserError, match=r"different runs, such as 300 and 900.*load_step"):
+        find_checkpoint(run_folder)
+    assert number_of(run_folder, 300) == 300
+    assert number_of(run_folder / "900") == 900
+
+
+def test_the_newest_of_one_run_is_chosen_beside_a_damaged_one(run_folder):
+    for step in (100, 200):
+        save_checkpoint(run_folder / str(step), marked(step), "one")
+    (run_folder / "100" / "manifest.json").write_text("{")
+    assert number_of(run_folder) == 200
+
+
+def test_parts_that_earlier_versions_lack(run_folder):
+    save_checkpoint(run_folder / "100", STATE)
+    assert list(load_checkpoint(run_folder, names=["progress"], optional=["identity"])[1]) == ["progress"]
+    save_checkpoint(run_folder / "100", {**STATE, "identity": {"env": "toy"}})
+    assert load_checkpoint(run_folder, names=["progress"], optional=["identity"])[1]["identity"] == {"env": "toy"}
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04", b"\x80\x02}q\x00."])
+def test_a_file_that_was_never_a_state_is_named(run_folder, content):
+    save_checkpoint(run_folder / "100", STATE)
+    path = run_folder / "100" / "learner.pt"
+    path.write_bytes(content)
+    manifest = json.loads((run_folder / "100" / "manifest.json").read_text())
+    manifest["files"]["learner"] = {"size": len(content), "sha256": checkpoints._digest(path)}
+    (run_folder / "100" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"learner.pt.*cannot be read"):
+        load_checkpoint(run_folder)
+
+
+def test_what_is_not_finite_is_found():
+    bad = {"weights": [torch.ones(2), {"w": torch.tensor([1.0, math.inf])}], "steps": torch.tensor([1])}
+    assert not_finite(STATE, "state") is None
+    assert not_finite(bad, "learner") == "learner.weights.1.w"
 
 
 def test_an_existing_step_is_replaced(run_folder):
