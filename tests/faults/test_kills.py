@@ -50,7 +50,7 @@ def test_in_the_start(results, seed):
     assert status(after) == "COMPLETED"
 
 
-@tries("kill -9 in training", 12)
+@tries("kill -9 in training", 10)
 def test_in_training(results, seed):
     draw = drawn("training", seed)
     with Program(*ENDLESS, results=results) as program:
@@ -132,12 +132,12 @@ def test_in_a_save(tmp_path, seed):
     assert not [entry for entry in os.listdir(run) if not entry.isdecimal()]  # the next save tidies up
 
 
-@tries("kill -9 in a study", 12)
+@tries("kill -9 in a study", 10)
 def test_in_a_study(results, undisturbed, seed):
     _kill_and_complete(results, undisturbed, seed)
 
 
-@tries("kill -9 in a study, with worker processes", 3)
+@tries("kill -9 in a study, with worker processes", 2)
 def test_in_a_study_with_workers(results, undisturbed_with_workers, seed):
     _kill_and_complete(results, undisturbed_with_workers, seed, "runner=parallel")
 

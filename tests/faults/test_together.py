@@ -29,7 +29,7 @@ def test_two_runs(results, seed):
         assert (results / "models" / run.name).is_dir()
 
 
-@tries("two studies at once in one folder", 4)
+@tries("two studies at once in one folder", 3)
 def test_two_studies(results, undisturbed, seed):
     with start_study(results=results) as one:
         for _ in range(drawn("studies", seed).randint(0, 4)):
