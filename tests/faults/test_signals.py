@@ -43,9 +43,8 @@ def test_more_often(results, signum, times, seed):
         send(program, signum, times, pause=draw.choice([0.0, 0.005, 0.05]))
         code, err = program.finish()
     assert code == 128 + signum
-    assert err.startswith(STOPPING)
-    assert err.endswith(f"stopped by {signal.Signals(signum).name}\n")
-    assert "Traceback" not in err
+    # the second may come before the first has said what a second one does
+    assert err.removeprefix(STOPPING) == f"stopped by {signal.Signals(signum).name}\n"
     assert status(runs(results)[0]) == "INTERRUPTED"
     look_at(results)
 
