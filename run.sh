@@ -3,6 +3,7 @@
 #
 #   ./run.sh --config=copa --env-config=sc2_sz with seed=1   train or test; ./run.sh --help explains the words
 #   ./run.sh test [pytest's words]                           what CI runs: ruff, mypy, pytest
+#   ./run.sh test -m faults                                  the long campaign against faults (docs/reliability.md)
 #   ./run.sh tool NAME ...                                   one of these alone, such as: tool pytest -k config
 #   ./run.sh python FILE ...                                 any program in that environment, src on its path
 set -euo pipefail

@@ -5,6 +5,7 @@ something, 130 or 143 it was stopped; the same command continues it.
 """
 
 import argparse
+import errno
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ _OWN_KEYS = {
     "evaluate": "use --evaluate-only",
     "save_model": "a study keeps its models",
 }
+#: What a disk says that cannot take more. Other errors of files are mistakes of the program, and end in a traceback.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 
 
 def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY) -> int:
@@ -53,6 +56,15 @@ def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY) -> int:
         except KeyboardInterrupt:
             print("the study was stopped; the same command continues it", file=sys.stderr)
             return stop.exit_code
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            print(
+                f"error: a file of the study cannot be written ({error.strerror}): make room, and give the same "
+                "command; what is done is not done again",
+                file=sys.stderr,
+            )
+            return 1
 
 
 def _run(study: Study, options: argparse.Namespace, overrides: list[str], command: str, stop: StopSignal) -> int:

@@ -106,6 +106,16 @@ def mounted(tmp_path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", disk], check=True)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the campaign against faults unless `-m` names it. Not by `addopts`: a user's own `-m` replaces its."""
+    if "faults" in config.getoption("markexpr"):
+        return
+    marks = [item.get_closest_marker("faults") for item in items]
+    left_out = [item for item, mark in zip(items, marks, strict=True) if mark and not mark.kwargs["always"]]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture
 def results(tmp_path) -> Path:
     """A folder for the results of the test's runs; give it as `local_results_path`."""

@@ -13,7 +13,6 @@ Several processes may carry out the same study, or studies that share cells: eac
 that it is at, and goes on to another one where it finds somebody else.
 """
 
-import json
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,19 @@ from typing import Any
 
 import main
 from studies.declaration import Cell, Row, Study, assignments
-from utils.checkpoints import MANIFEST, find_checkpoint
+from studies.stored import (
+    SETTINGS,
+    checkpoints,
+    fingerprint,
+    newest_sound,
+    parameters,
+    read_json,
+    read_settings,
+    read_test,
+    revision,
+    test_fault,
+    write_json,
+)
 from utils.config import load_config
 from utils.config_checks import REPLAY_KEYS, registry
 from utils.errors import UserError
@@ -130,7 +141,14 @@ class Engine:
                 if not self._train(cell, seed):
                     return []
         with locked(folder / "tests"):  # apart from training, so that unfinished models can be tested meanwhile
-            tested = [(row.label, self._test(row, seed)) for row in self.study.rows_of(cell)]
+            checkpoint = None
+            if cell.learns:
+                models = (self.models or self.results) / _place(cell, seed)
+                checkpoint = newest_sound(models)
+                if checkpoint is None:
+                    print(f"no trained model in {models}", flush=True)
+                    return []
+            tested = [(row.label, self._test(row, seed, checkpoint)) for row in self.study.rows_of(cell)]
         return [(label, outcome) for label, outcome in tested if outcome is not None]
 
     # --- before anything starts -----------------------------------------------------------------------------------
@@ -147,7 +165,7 @@ class Engine:
                 for seed in self.seeds:
                     self._check_settings(cell, seed)
         learned = [(cell, seed) for cell in self.study.cells if cell.learns for seed in self.seeds]
-        if self.models is not None and not any(_newest(self.models / _place(*job)) for job in learned):
+        if self.models is not None and not any(checkpoints(self.models / _place(*job)) for job in learned):
             raise UserError(
                 f"--evaluate-only {self.models}: no trained model of {self.study.name} with the seeds "
                 f"{', '.join(map(str, self.seeds))}, such as {_place(*learned[0])}/models/1/1000"
@@ -156,11 +174,9 @@ class Engine:
     def _check_settings(self, cell: Cell, seed: int) -> None:
         """Refuse a folder whose models were trained with other settings."""
         folder = (self.models or self.results) / _place(cell, seed)
-        if _newest(folder) is None:
+        if not checkpoints(folder):
             return
-        recorded = _read_json(folder / "settings.json")
-        if not recorded:
-            raise UserError(f"{folder} has models, but no readable settings.json that says how they were trained")
+        recorded = read_settings(folder)
         wanted = self._settings(cell, seed)
         # a setting that the program did not have yet when the model was trained has its default
         known = {**_flat(load_config([f"--env-config={cell.task}"]).as_dict()), **_flat(recorded)}
@@ -179,13 +195,15 @@ class Engine:
     # --- training -------------------------------------------------------------------------------------------------
 
     def _train(self, cell: Cell, seed: int) -> bool:
-        """Train to the end, from the newest checkpoint where there is one; False where it did not work."""
+        """Train to the end, from the newest sound checkpoint where there is one; False where it did not work."""
         folder = self.results / _place(cell, seed)
         settings = self._settings(cell, seed)
-        checkpoint = _newest(folder)
+        checkpoint = newest_sound(folder)
         if checkpoint is not None and int(checkpoint.name) >= settings["t_max"]:
             return True
-        _write_json(folder / "settings.json", settings)
+        if (folder / SETTINGS).exists() and not read_json(folder / SETTINGS):
+            print(f"{folder / SETTINGS} cannot be read: written anew, for there is no model yet", flush=True)
+        write_json(folder / SETTINGS, settings)
         words = [*self._training_words(cell), f"seed={seed}", f"local_results_path={folder}"]
         if checkpoint is not None:
             words.append(f"checkpoint_path={checkpoint}")
@@ -202,38 +220,42 @@ class Engine:
 
     # --- testing --------------------------------------------------------------------------------------------------
 
-    def _test(self, row: Row, seed: int | None) -> Outcome | None:
-        """Test a row's newest model, unless that is done already; None where there is none or it did not work."""
+    def _test(self, row: Row, seed: int | None, checkpoint: Path | None) -> Outcome | None:
+        """Test a row's model, unless that is done already; None where it did not work.
+
+        Args:
+            checkpoint: the model; None for a scripted team.
+        """
         place = _place(row.cell, seed)
         words = self._testing_words(row)
-        checkpoint = None
         if row.cell.learns:
-            checkpoint = _newest((self.models or self.results) / place)
-            if checkpoint is None:
-                print(f"no trained model in {(self.models or self.results) / place}", flush=True)
-                return None
             words.append(f"seed={seed}")
         config = load_config([*words, "evaluate=True", *_source(checkpoint)]).as_dict()
+        teams = config["test_teams"] or ["train"]
         identity = {
             "settings": {key: value for key, value in config.items() if key not in _INCIDENTAL},
-            "checkpoint": checkpoint and _fingerprint(checkpoint),
+            "checkpoint": checkpoint and fingerprint(checkpoint),
         }
         folder = self.results / place / "tests" / row.tests
-        record = _read_json(folder / "test.json")
-        if {key: record.get(key) for key in identity} != identity:
+        record = read_test(folder, identity, teams)
+        if record is None:
             words += ["evaluate=True", *_source(checkpoint), f"local_results_path={folder}"]
             if not self._run(words, f"{place}, {row.label}"):
                 return None
             run = max((folder / "sacred").glob("[0-9]*"), key=lambda path: int(path.name))
-            record = {**identity, "run": run.name, "evaluation": _read_json(run / "evaluation.json")}
-            _write_json(folder / "test.json", record)
-        facts = _read_json(folder / "sacred" / record["run"] / "info.json")
+            record = {**identity, "run": run.name, "evaluation": read_json(run / "evaluation.json")}
+            fault = test_fault(folder, record, teams)
+            if fault is not None:
+                self._note_failure(f"{place}, {row.label}: the test {run} {fault}")
+                return None
+            write_json(folder / "test.json", record)
+        facts = read_json(folder / "sacred" / record["run"] / "info.json")
         trained = [] if checkpoint is None else sorted(checkpoint.parents[2].glob("sacred/*/info.json"))
         return Outcome(
             seed=seed,
             step=int(checkpoint.name) if checkpoint else 0,
-            parameters=facts.get("parameters", {}).get("total", 0),
-            revisions=tuple(_revision(info) for info in [facts, *map(_read_json, trained)]),
+            parameters=parameters(facts),
+            revisions=tuple(revision(info) for info in [facts, *map(read_json, trained)]),
             evaluation=record["evaluation"],
         )
 
@@ -262,25 +284,17 @@ class Engine:
             self.stop.signum = code - 128
             raise Interrupted
         if code:
-            print(f"failed: {what}", flush=True)
-            self.failed.append(what)
+            self._note_failure(what)
         return code == 0
+
+    def _note_failure(self, what: str) -> None:
+        print(f"failed: {what}", flush=True)
+        self.failed.append(what)
 
 
 def _place(cell: Cell, seed: int | None) -> str:
     """Where the runs of a cell and seed lie below the results."""
     return cell.path if seed is None else f"{cell.path}/seed{seed}"
-
-
-def _newest(folder: Path) -> Path | None:
-    """The checkpoint with the most steps in the runs of `folder`."""
-    found = []
-    for run in (folder / "models").glob("[0-9]*"):
-        try:
-            found.append(find_checkpoint(run))
-        except UserError:  # the run was stopped before its first checkpoint
-            continue
-    return max(found, key=lambda path: int(path.name), default=None)
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,29 +305,3 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _source(checkpoint: Path | None) -> list[str]:
     return [] if checkpoint is None else [f"checkpoint_path={checkpoint}"]
-
-
-def _fingerprint(checkpoint: Path) -> dict[str, Any]:
-    """Step and hash of the networks that a checkpoint holds."""
-    files = _read_json(checkpoint / MANIFEST).get("files", {})
-    return {"step": int(checkpoint.name), "sha256": files.get("learner", {}).get("sha256")}
-
-
-def _revision(facts: Mapping[str, Any]) -> str:
-    git = facts.get("git") or {}
-    return str(git.get("commit") or "unknown")[:10] + "+" * bool(git.get("dirty"))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """What `path` holds; an empty dict where it is missing or was cut short."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _write_json(path: Path, content: object) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)

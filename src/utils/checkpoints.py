@@ -30,6 +30,14 @@ _WORK = re.compile(r"\.(.+)\.(partial|replaced)-\w+")
 _STALE = 3600.0
 
 
+class Damaged(UserError):
+    """A checkpoint is not what was saved; `fault` says which file and how, without the remedy."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"{fault}: take another step with load_step, or another checkpoint")
+        self.fault = fault
+
+
 def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]], run: str | None = None) -> None:
     """Write each part of `state` as `<folder>/<name>.pt`; whoever looks at `folder` sees all of it or nothing.
 
@@ -94,9 +102,7 @@ def _find(path: Path, load_step: int) -> Path:
         if load_step and path.resolve().name != str(load_step):
             raise UserError(f"load_step={load_step}: {str(path)!r} is one checkpoint; give its parent to choose a step")
         return path
-    with contextlib.suppress(OSError):  # a read-only folder can be read all the same
-        _restore(path)
-    steps = sorted(int(entry.name) for entry in path.iterdir() if entry.is_dir() and entry.name.isdecimal())
+    steps = saved_steps(path)
     if not steps:
         raise UserError(f"checkpoint_path: {str(path)!r} holds no checkpoint (a folder named by its step)")
     if load_step and load_step not in steps:
@@ -104,6 +110,24 @@ def _find(path: Path, load_step: int) -> Path:
     if not load_step:
         _check_one_run(path, steps)
     return path / str(load_step or steps[-1])
+
+
+def saved_steps(run: Path) -> list[int]:
+    """The steps of the checkpoints in a run's folder, ascending; whether they are sound is not looked at."""
+    with contextlib.suppress(OSError):  # a read-only folder can be read all the same
+        _restore(run)
+    return sorted(int(entry.name) for entry in run.iterdir() if entry.is_dir() and entry.name.isdecimal())
+
+
+def verify_checkpoint(folder: Path) -> None:
+    """Compare all files of the checkpoint `folder` with its manifest; nothing is loaded.
+
+    Raises:
+        Damaged: a part is missing, cut short or altered, or the manifest is.
+        UserError: another version wrote it.
+    """
+    for name, expected in _read_manifest(folder).items():
+        _verify_part(folder / f"{name}.pt", expected)
 
 
 def load_checkpoint(
@@ -187,8 +211,8 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
             for name, entry in manifest["files"].items()
         }
     except FileNotFoundError:
-        raise UserError(f"{str(folder)!r} is no checkpoint of this program: it has no {MANIFEST}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise Damaged(f"{str(folder)!r} is no checkpoint of this program: it has no {MANIFEST}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise _damaged(path, "cannot be read") from None
     if version != FORMAT:
         raise UserError(
@@ -198,18 +222,23 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def _read_part(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+def _verify_part(path: Path, expected: Mapping[str, Any]) -> None:
     try:
         size = path.stat().st_size
         if size != expected["size"]:
             raise _damaged(path, f"has {size} of {expected['size']} bytes")
         if _digest(path) != expected["sha256"]:
             raise _damaged(path, "is not what was saved")
-        part = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise _damaged(path, "is missing") from None
-    except UserError:
-        raise
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({type(error).__name__})") from None
+
+
+def _read_part(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+    _verify_part(path, expected)
+    try:
+        part = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no state can make the reader stumble anywhere
         raise _damaged(path, f"cannot be read ({type(error).__name__})") from None
     if not isinstance(part, dict):
@@ -217,8 +246,8 @@ def _read_part(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
     return part
 
 
-def _damaged(path: Path, what: str) -> UserError:
-    return UserError(f"checkpoint file {str(path)!r} {what}: take another step with load_step, or another checkpoint")
+def _damaged(path: Path, what: str) -> Damaged:
+    return Damaged(f"checkpoint file {str(path)!r} {what}")
 
 
 def _digest(path: Path) -> str:

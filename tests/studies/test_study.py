@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import csv
+import errno
 import json
 import math
 import os
@@ -373,6 +374,105 @@ def test_a_failed_run_is_a_gap_and_not_the_end(finished, results, monkeypatch, c
     assert markdown(results, "A-QMIX") == ["A-QMIX", "-", "-", "-", "-", "12.2 ± 0.5", "-", "-"]
     assert table(results)["A-QMIX", "return"]["mean"] == ""
     assert markdown(results, "COPA, beta 0")[1] == "2"
+
+
+# --- damaged --------------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_newest_sound_one(copied, results, capsys):
+    words = ("single", "--t-max=90", "--seeds", "0")
+    folder = copied / "sc2_3m" / "aqmix" / "seed0"
+    sound = newest(folder)
+    assert carry_out(*words, results=copied) == 0
+    damaged = folder / "models" / "2" / str(newest(folder)) / "learner.pt"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    capsys.readouterr()
+    assert carry_out("single", "--seeds", "0", f"--evaluate-only={copied}", results=results.with_name("other")) == 0
+    assert markdown(results.with_name("other"), "A-QMIX", "single")[2] == str(sound)
+    assert capsys.readouterr().out.count(f"checkpoint file '{damaged}' has ") == 1
+    assert carry_out(*words, results=copied) == 0
+    assert capsys.readouterr().out.count(f"checkpoint file '{damaged}' has ") == 1
+    source = json.loads((folder / "sacred" / "3" / "config.json").read_text())["checkpoint_path"]
+    assert source == str(folder / "models" / "1" / str(sound))
+    assert newest(folder) >= 90
+    assert markdown(copied, "A-QMIX", "single")[1:3] == ["1", str(newest(folder))]
+
+
+def test_where_all_checkpoints_are_damaged_training_starts_anew(copied):
+    folder = copied / "sc2_3m" / "aqmix" / "seed0"
+    (folder / "models" / "1" / str(newest(folder)) / "manifest.json").unlink()
+    assert carry_out("single", "--t-max=60", "--seeds", "0", results=copied) == 0
+    assert json.loads((folder / "sacred" / "2" / "config.json").read_text())["checkpoint_path"] == ""
+    assert markdown(copied, "A-QMIX", "single")[1] == "1"
+
+
+@pytest.mark.parametrize("text", ["", '{"run": "1"}', "[]"])
+def test_a_damaged_test_is_made_again(copied, capsys, text):
+    before = (copied / "toy" / "table.csv").read_text()
+    folder = copied / "sc2_3m" / "aqmix" / "seed0" / "tests" / "plain"
+    (folder / "test.json").write_text(text)
+    assert carry_out(*ALL, results=copied) == 0
+    assert f"{folder / 'test.json'} " in capsys.readouterr().out
+    assert runs(folder) == ["1", "2"]
+    assert (copied / "toy" / "table.csv").read_text() == before
+
+
+@pytest.mark.parametrize("left", [None, "{}", '{"3": {'])
+def test_a_test_without_an_evaluation_failed(copied, monkeypatch, capsys, left):
+    folder = copied / "sc2_3m" / "aqmix" / "seed0" / "tests" / "plain"
+    (folder / "test.json").unlink()
+    whole = single_run.main
+
+    def spoiled(words):
+        code = whole(words)
+        path = folder / "sacred" / "2" / "evaluation.json"
+        path.unlink() if left is None else path.write_text(left)
+        return code
+
+    with monkeypatch.context() as patch:
+        patch.setattr(single_run, "main", spoiled)
+        assert carry_out("single", "--t-max=60", "--seeds", "0", results=copied) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"failed: sc2_3m/aqmix/seed0, A-QMIX: the test {folder / 'sacred' / '2'} holds no figures")
+    assert markdown(copied, "A-QMIX", "single")[1] == "-"
+    assert carry_out("single", "--t-max=60", "--seeds", "0", results=copied) == 0
+    assert markdown(copied, "A-QMIX", "single")[1] == "1"
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_models_of_unknown_settings_are_refused(copied, capsys):
+    path = copied / "sc2_3m" / "aqmix" / "seed0" / "settings.json"
+    settings = json.loads(path.read_text())
+    del settings["env_args"]
+    path.write_text(json.dumps(settings))
+    assert carry_out("single", "--t-max=60", results=copied) == 2
+    err = capsys.readouterr().err
+    assert f"{path} has no 'env_args'" in err
+    assert err.count("\n") == 1
+    shutil.copy(path.parent / "sacred" / "1" / "config.json", path)  # the remedy that the line names
+    assert carry_out("single", "--t-max=60", results=copied) == 0
+
+
+def test_settings_without_models_are_written_anew(results, capsys):
+    path = results / "sc2_3m" / "aqmix" / "seed0" / "settings.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    assert carry_out("single", "--t-max=20", "--seeds", "0", results=results) == 0
+    assert f"{path} cannot be read: written anew" in capsys.readouterr().out
+    assert json.loads(path.read_text())["t_max"] == 20
+
+
+def test_a_full_disk_is_one_line(copied, monkeypatch, capsys):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (copied / "sc2_3m" / "aqmix" / "seed0" / "tests" / "plain" / "test.json").unlink()
+    monkeypatch.setattr("studies.engine.write_json", full)
+    assert carry_out("single", "--t-max=60", "--seeds", "0", results=copied) == 1
+    assert capsys.readouterr().err == (
+        "error: a file of the study cannot be written (No space left on device): make room, and give the same command; "
+        "what is done is not done again\n"
+    )
 
 
 # --- evaluating alone -----------------------------------------------------------------------------------------------

@@ -1,0 +1,145 @@
+"""What a study has stored of its trainings and tests: found, judged, written.
+
+A process may have been killed, a disk filled or a file damaged since: what cannot be trusted is named in one line and
+made again, and never becomes a number of a table.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from utils.checkpoints import MANIFEST, Damaged, saved_steps, verify_checkpoint
+from utils.errors import UserError
+
+SETTINGS = "settings.json"
+_TEST_KEYS = ("settings", "checkpoint", "run", "evaluation")
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of all runs in `folder`, those with the most steps first, of equal ones the latest run's; whether
+    they are sound is not looked at.
+    """
+    runs = [run for run in (folder / "models").glob("*") if run.name.isdecimal() and run.is_dir()]
+    found = [(step, int(run.name), run / str(step)) for run in runs for step in saved_steps(run)]
+    return [path for _, _, path in sorted(found, reverse=True)]
+
+
+def newest_sound(folder: Path) -> Path | None:
+    """The newest checkpoint in `folder` that is what was saved; a line names each newer one that is not.
+
+    Raises:
+        UserError: another version of Muster wrote the newest one.
+    """
+    for path in checkpoints(folder):
+        try:
+            verify_checkpoint(path)
+        except Damaged as damage:
+            print(f"{damage.fault}: passed over for the newest sound checkpoint", flush=True)
+            continue
+        return path
+    return None
+
+
+def fingerprint(checkpoint: Path) -> dict[str, Any]:
+    """Step and hash of the networks that a checkpoint holds."""
+    files = read_json(checkpoint / MANIFEST).get("files", {})
+    return {"step": int(checkpoint.name), "sha256": files.get("learner", {}).get("sha256")}
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """How the models in `folder` were trained.
+
+    Raises:
+        UserError: that is not known.
+    """
+    path = folder / SETTINGS
+    settings = read_json(path)
+    fault = ""
+    if not settings:
+        fault = "cannot be read" if path.exists() else "is missing"
+    for key, kind in (("t_max", int), ("env_args", dict)):
+        if not fault and not isinstance(settings.get(key), kind):
+            fault = f"has {key}={settings[key]!r}" if key in settings else f"has no {key!r}"
+    if fault:
+        raise UserError(
+            f"{folder} has models, and how they were trained is unknown, for {path} {fault}: copy the config.json of "
+            f"the run in {folder / 'sacred'} that trained them to it, or give another folder with --results"
+        )
+    return settings
+
+
+def read_test(folder: Path, identity: Mapping[str, Any], teams: Sequence[str]) -> dict[str, Any] | None:
+    """The `test.json` in `folder`; None where there is none of this identity, or it is not to be trusted, which a line
+    tells.
+
+    Args:
+        folder: `tests/<settings>` of a cell and seed.
+        identity: what the test has to agree with: its `settings` and its `checkpoint`.
+        teams: what has to be tested.
+    """
+    path = folder / "test.json"
+    if not path.exists():
+        return None
+    record = read_json(path)
+    lacking = [key for key in _TEST_KEYS if key not in record]
+    if lacking:
+        fault: str | None = f"has no {lacking[0]!r}" if record else "cannot be read"
+    elif any(record[key] != identity[key] for key in identity):
+        return None
+    else:
+        fault = test_fault(folder, record, teams)
+    if fault is None:
+        return record
+    print(f"{path} {fault}: the test is made again", flush=True)
+    return None
+
+
+def test_fault(folder: Path, record: Mapping[str, Any], teams: Sequence[str]) -> str | None:
+    """Why the test `record` in `folder` is not to be trusted, in a few words after its name; None where it is."""
+    run = folder / "sacred" / str(record["run"])
+    evaluation = record["evaluation"] if isinstance(record["evaluation"], dict) else {}
+    for team in teams:
+        figures = evaluation.get(team)
+        if not isinstance(figures, dict) or not figures or not all(map(_is_summary, figures.values())):
+            return f"holds no figures of team {team}"
+    # text, because NaN is not equal to itself
+    if json.dumps(read_json(run / "evaluation.json")) != json.dumps(evaluation):
+        return f"does not say what {run / 'evaluation.json'} says"
+    if record["checkpoint"] and not parameters(read_json(run / "info.json")):
+        return f"names a run without its facts, {run / 'info.json'}"
+    return None
+
+
+def parameters(facts: Mapping[str, Any]) -> int:
+    """Trained parameters, by the facts of a run; 0 where they do not say."""
+    counts = facts.get("parameters")
+    total = counts.get("total") if isinstance(counts, dict) else None
+    return total if isinstance(total, int) else 0
+
+
+def revision(facts: Mapping[str, Any]) -> str:
+    """The git revision of a run by its facts, with `+` where files differed from it."""
+    git = facts.get("git")
+    git = git if isinstance(git, dict) else {}
+    return str(git.get("commit") or "unknown")[:10] + "+" * bool(git.get("dirty"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `path` holds; an empty dict where it is missing, was cut short or holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write all of `content`, or leave what was there."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _is_summary(figure: Any) -> bool:
+    return isinstance(figure, dict) and all(isinstance(figure.get(key), int | float) for key in ("mean", "std", "n"))

@@ -1,0 +1,1 @@
+"""The campaign against faults; docs/reliability.md says what it tries."""
