@@ -5,7 +5,6 @@ something, 130 or 143 it was stopped; the same command continues it.
 """
 
 import argparse
-import errno
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from utils.config_checks import CHECKS, LARGEST_INT
 from utils.errors import UserError
 from utils.interrupt import StopSignal
 from utils.paths import read_path
+from utils.records import DISK_FAULTS
 from utils.suggest import nearest
 from utils.version import ROOT
 
@@ -33,8 +33,6 @@ _OWN_KEYS = {
     "evaluate": "use --evaluate-only",
     "save_model": "a study keeps its models",
 }
-#: What a disk says that cannot take more. Other errors of files are mistakes of the program, and end in a traceback.
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 
 
 def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY) -> int:
@@ -57,7 +55,7 @@ def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY) -> int:
             print("the study was stopped; the same command continues it", file=sys.stderr)
             return stop.exit_code
         except OSError as error:
-            if error.errno not in _DISK_ERRORS:
+            if error.errno not in DISK_FAULTS:
                 raise
             print(
                 f"error: a file of the study cannot be written ({error.strerror}): make room, and give the same "

@@ -24,6 +24,7 @@ from studies.declaration import Cell, Row, Study, assignments
 from studies.stored import (
     SETTINGS,
     checkpoints,
+    died,
     fingerprint,
     newest_sound,
     parameters,
@@ -32,14 +33,13 @@ from studies.stored import (
     read_test,
     revision,
     test_fault,
-    write_json,
 )
 from utils.config import load_config
 from utils.config_checks import REPLAY_KEYS, registry
 from utils.errors import UserError
 from utils.interrupt import Interrupted, StopSignal
 from utils.locks import Busy, locked
-from utils.records import make_writable
+from utils.records import make_writable, write_json
 
 #: Settings that decide where and how fast a run goes and what it leaves, but not what is learned.
 _INCIDENTAL = {
@@ -64,6 +64,8 @@ class Outcome:
     revisions: tuple[str, ...]
     #: team -> figure -> mean, std, n
     evaluation: Mapping[str, Mapping[str, Mapping[str, float]]]
+    #: its training was killed, and nobody has continued it
+    died: bool = False
 
 
 #: label of a row -> one outcome per seed; none where a run failed or is missing
@@ -201,6 +203,9 @@ class Engine:
         checkpoint = newest_sound(folder)
         if checkpoint is not None and int(checkpoint.name) >= settings["t_max"]:
             return True
+        if died(folder):
+            start = f"goes on from step {int(checkpoint.name):,}" if checkpoint else "starts anew"
+            print(f"{_place(cell, seed)}: its latest run died, training {start}", flush=True)
         if (folder / SETTINGS).exists() and not read_json(folder / SETTINGS):
             print(f"{folder / SETTINGS} cannot be read: written anew, for there is no model yet", flush=True)
         write_json(folder / SETTINGS, settings)
@@ -257,6 +262,7 @@ class Engine:
             parameters=parameters(facts),
             revisions=tuple(revision(info) for info in [facts, *map(read_json, trained)]),
             evaluation=record["evaluation"],
+            died=checkpoint is not None and died(checkpoint.parents[2]),
         )
 
     def _testing_words(self, row: Row) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a study has stored of its trainings and tests: found, judged, written.
+"""What a study has stored of its trainings and tests: found and judged.
 
 A process may have been killed, a disk filled or a file damaged since: what cannot be trusted is named in one line and
 made again, and never becomes a number of a table.
@@ -11,6 +11,7 @@ from typing import Any
 
 from utils.checkpoints import MANIFEST, Damaged, saved_steps, verify_checkpoint
 from utils.errors import UserError
+from utils.records import status_of
 
 SETTINGS = "settings.json"
 _TEST_KEYS = ("settings", "checkpoint", "run", "evaluation")
@@ -39,6 +40,12 @@ def newest_sound(folder: Path) -> Path | None:
             continue
         return path
     return None
+
+
+def died(folder: Path) -> bool:
+    """Whether the latest run recorded in `folder` ended without a word: its process was killed."""
+    runs = [run for run in (folder / "sacred").glob("*") if run.name.isdecimal()]
+    return bool(runs) and status_of(max(runs, key=lambda run: int(run.name))) == "DIED"
 
 
 def fingerprint(checkpoint: Path) -> dict[str, Any]:
@@ -132,13 +139,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write all of `content`, or leave what was there."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def _is_summary(figure: Any) -> bool:

@@ -101,6 +101,9 @@ def _explanation(study: Study, results: Results) -> list[str]:
         lines.append(f"**Trained for {_range(steps)} steps, the paper for {study.steps:,}**: too few for a comparison.")
     elif steps:
         lines.append(f"Trained for {_range(steps)} steps" + f"; the paper: {study.steps:,}" * bool(study.steps) + ".")
+    dead = [f"{label} (seed {o.seed}, {o.step:,} steps)" for label, found in results.items() for o in found if o.died]
+    if dead:
+        lines.append(f"**The training died before its end, and was not continued: {_list(dead)}**.")
     return ["  \n".join([*lines, *study.notes])]
 
 

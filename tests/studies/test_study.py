@@ -303,6 +303,8 @@ def test_a_killed_training_is_resumed(results, capsys):
     killed_at = newest(folder)
     assert killed_at < 120
     assert study.main(words, toy_study.REGISTRY) == 0
+    line = f"sc2_3m/aqmix/seed0: its latest run died, training goes on from step {killed_at}\n"
+    assert capsys.readouterr().out.count(line) == 1
     source = json.loads((folder / "sacred" / "2" / "config.json").read_text())["checkpoint_path"]
     assert source.endswith(f"models/1/{killed_at}")
     assert newest(folder) >= 120
@@ -473,6 +475,18 @@ def test_a_full_disk_is_one_line(copied, monkeypatch, capsys):
         "error: a file of the study cannot be written (No space left on device): make room, and give the same command; "
         "what is done is not done again\n"
     )
+
+
+def test_a_table_names_trainings_that_died(copied, capsys):
+    path = copied / "sc2_3m" / "aqmix" / "seed1" / "sacred" / "1" / "run.json"
+    record = json.loads(path.read_text())
+    record["status"] = "RUNNING"
+    record["meta"]["process"]["started"] += 1  # the process id is another one's now
+    path.write_text(json.dumps(record))
+    assert carry_out(*ALL[:1], f"--evaluate-only={copied}", results=copied) == 0
+    text = (copied / "toy" / "table.md").read_text(encoding="utf-8")
+    steps = newest(copied / "sc2_3m" / "aqmix" / "seed1")
+    assert f"died before its end, and was not continued: A-QMIX (seed 1, {steps} steps)**." in text
 
 
 # --- evaluating alone -----------------------------------------------------------------------------------------------
