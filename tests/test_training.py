@@ -1,5 +1,6 @@
 """Training that is stopped, resumed, diverges, or is given a checkpoint of something else."""
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -84,6 +85,9 @@ def parts(folder: Path) -> dict[str, dict[str, Any]]:
 def test_stopped_anywhere_and_resumed_it_records_what_an_unbroken_run_does(tmp_path, algorithm, runner, stops):
     words = [f"--config={algorithm}", "--env-config=sc2_sz", "env_args.episode_limit=10", "test_teams=3,4"]
     settings = {"t_max": 100, "test_interval": 40, "log_interval": 50, "save_model_interval": 35, "runner": runner}
+    if runner == "episode":
+        # most rounds make no update: their log lines tell the last one's figures
+        settings.update(steps_per_update=25, log_interval=1)
     words += tiny_overrides(algorithm, **settings, save_replay_buffer=True)
     straight = Run(tmp_path / "straight", words)
     straight.recorder.run_dir.mkdir()
@@ -123,6 +127,26 @@ def test_a_stop_in_the_last_test_leaves_it_due(tmp_path):
     resumed = Run(tmp_path, [*words, f"checkpoint_path={run.models}"], 2)
     resumed.train(StopSignal())
     assert {step for name, _, step in resumed.metrics if name.startswith("test/")} == {int(run.folders()[-1].name)}
+
+
+def test_a_stop_after_a_test_saves_that_it_was_made(tmp_path):
+    """Also where there is a checkpoint of that step already, written before the test."""
+    words = ["--config=vdn", *BATTLE, *tiny_overrides(t_max=60, test_interval=1, save_model_interval=1)]
+    run = Run(tmp_path, words)
+
+    class StopOnceTested(StopSignal):
+        requested = property(lambda self: any(step for _, _, step in run.metrics), lambda self, value: None)
+
+    with pytest.raises(Interrupted):
+        run.train(StopOnceTested())
+    tested = run.metrics[-1][2]
+    assert str(tested) == run.folders()[-1].name
+    resumed = Run(tmp_path, [*words, f"checkpoint_path={run.models}"], 2)
+    resumed.train(StopSignal())
+    assert min(step for _, _, step in resumed.metrics) > tested
+    of_run = [json.loads((r.folders()[-1] / "manifest.json").read_text())["run"] for r in (run, resumed)]
+    assert None not in of_run
+    assert of_run[0] != of_run[1]
 
 
 # --- divergence ---
