@@ -36,9 +36,12 @@ from utils.records import (
 from utils.version import ROOT, git_revision, versions
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run what `argv` (without the program's name) asks for and return the exit code."""
-    with StopSignal() as stop:
+def main(argv: Sequence[str], final: bool = False) -> int:
+    """Run what `argv` (without the program's name) asks for and return the exit code.
+
+    `final`: the program ends with it.
+    """
+    with StopSignal(final) as stop:
         try:
             command = parse_command_line(argv)
             if command.help:
@@ -314,4 +317,4 @@ def _signal_name(stop: StopSignal) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], final=True))

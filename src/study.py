@@ -35,9 +35,9 @@ _OWN_KEYS = {
 }
 
 
-def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY) -> int:
+def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY, final: bool = False) -> int:
     """Carry out the study that `argv` (without the program's name) asks for and return the exit code."""
-    with StopSignal() as stop:
+    with StopSignal(final) as stop:
         try:
             own, overrides = _split(argv)
             if not own or {"-h", "--help"} & set(own):
@@ -161,4 +161,4 @@ def _check(options: argparse.Namespace, overrides: list[str], study: Study) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], final=True))

@@ -18,8 +18,9 @@ def at_least(low: float) -> Check:
     return lambda value: None if value >= low else f"at least {low}"
 
 
-def above(low: float) -> Check:
-    return lambda value: None if value > low else f"above {low}"
+def above(low: float, high: float = math.inf) -> Check:
+    limit = "" if math.isinf(high) else f" and at most {high:g}"
+    return lambda value: None if low < value <= high else f"above {low}{limit}"
 
 
 def within(low: float, high: float) -> Check:
@@ -111,7 +112,7 @@ CHECKS: Mapping[str, Check] = {
     "learner": registered("learners"),
     "gamma": within(0, 1),
     "td_lambda": within(0, 1),
-    "lr": above(0),
+    "lr": above(0, 1e30),  # float32 holds little more
     "lr_decay": one_of("none", "linear"),
     "optim_alpha": within(0, 1),
     "optim_eps": above(0),

@@ -30,7 +30,9 @@ class StopSignal:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self) -> None:
+    def __init__(self, final: bool = False) -> None:
+        """`final`: the program ends with this."""
+        self._final = final
         #: True once somebody asked the run to stop.
         self.requested = False
         #: The first signal that came, or None.
@@ -49,7 +51,8 @@ class StopSignal:
 
     def __exit__(self, *exc: object) -> None:
         for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
+            # a late signal to a run that was stopped must not end it by itself now, with another exit code
+            signal.signal(signum, signal.SIG_IGN if self._final and self.requested else handler)
         self._previous.clear()
 
     @property

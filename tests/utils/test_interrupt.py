@@ -23,6 +23,21 @@ def test_two_signals(signum, code):
     assert signal.getsignal(signum) is before
 
 
+def test_the_last_stop_of_a_program_leaves_nobody_to_cut_in():
+    """A late signal would end the program with another exit code than the run's."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with StopSignal(final=True):
+            pass
+        assert signal.getsignal(signal.SIGTERM) is before
+        with StopSignal(final=True):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        for signum in StopSignal.SIGNALS:
+            signal.signal(signum, before if signum != signal.SIGINT else signal.default_int_handler)
+
+
 def test_an_interrupted_run_is_not_an_error():
     assert issubclass(Interrupted, KeyboardInterrupt)
     assert not issubclass(Interrupted, Exception)
