@@ -112,7 +112,7 @@ CHECKS: Mapping[str, Check] = {
     "learner": registered("learners"),
     "gamma": within(0, 1),
     "td_lambda": within(0, 1),
-    "lr": above(0, 1e30),  # float32 holds little more
+    "lr": above(0, 1e38),  # float32 holds little more
     "lr_decay": one_of("none", "linear"),
     "optim_alpha": within(0, 1),
     "optim_eps": above(0),

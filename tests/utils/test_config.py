@@ -141,7 +141,7 @@ def test_impossible_teams(value):
         ("gamma=1.5", ["gamma", "1.5", "from 0 to 1"]),
         ("gamma=high", ["gamma", "high", "number"]),
         ("lr=0", ["lr", "above 0"]),
-        ("lr=1e39", ["lr", "above 0 and at most 1e+30"]),
+        ("lr=1e39", ["lr", "above 0 and at most 1e+38"]),
         ("lr=nan", ["lr", "finite"]),
         ("t_max=1.5", ["t_max", "1.5", "whole number"]),
         ("t_max=true", ["t_max", "True", "whole number"]),
