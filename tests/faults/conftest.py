@@ -32,6 +32,7 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     if "faults" not in config.getoption("markexpr") or config.option.collectonly:
         return
     reports = [report for key in ("passed", "failed", "error") for report in terminalreporter.stats.get(key, [])]
+    reports = [report for report in reports if hasattr(report, "user_properties")]  # not those of collecting
     faults = {report.nodeid: dict(report.user_properties)["fault"] for report in reports}
     failed = {report.nodeid for report in reports if report.failed}
     tries, survived = Counter(faults.values()), Counter(fault for try_, fault in faults.items() if try_ not in failed)

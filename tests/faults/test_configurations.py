@@ -75,7 +75,7 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     ("worker_start_timeout=0", "worker_start_timeout=0.0 (command line): must be above 0"),
     ("worker_step_timeout=-1", "worker_step_timeout=-1.0 (command line): must be above 0"),
     ("lr=1e39", "lr=1e+39 (command line): must be above 0 and at most 1e+38"),
-    ("threads=-1 (command line): must be from 0 to 4096"),
+    ("threads=-1", "threads=-1 (command line): must be from 0 to 4096"),
     (f"threads={HUGE}", "must be from 0 to 4096"),
     ("t_max=0", "t_max=0 (command line): must be at least 1"),
     ("t_max=1.5", "t_max=1.5 (command line): must be a whole number"),
