@@ -3,37 +3,16 @@
 Exit codes: 0 the run is complete, 1 it failed, 2 the user can correct something, 129, 130 or 143 it was stopped.
 """
 
-import contextlib
-import logging as std_logging
-import shutil
 import signal
 import sys
-import threading
-import traceback
-import warnings
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import yaml
 
 from utils.command_line import help_text, parse_command_line
 from utils.config import Config, build_config
 from utils.errors import RunFailed, UserError
-from utils.interrupt import Interrupted, StopSignal, last_words
-from utils.logging import Console, Recorder
-from utils.records import (
-    DISK_FAULTS,
-    RUN_FILE,
-    make_writable,
-    process_facts,
-    space_in_reserve,
-    status_of,
-    write_json,
-)
-from utils.version import ROOT, git_revision, versions
+from utils.interrupt import StopSignal, last_words
 
 
 def main(argv: Sequence[str], final: bool = False) -> int:
@@ -52,16 +31,11 @@ def main(argv: Sequence[str], final: bool = False) -> int:
                 print(yaml.safe_dump(config.as_dict(), sort_keys=False), end="")
                 print("#", _outlook(config))
                 return 0
-            import run  # late: neither --help nor a misspelt key should wait for the networks' code
+            import recording  # late: neither --help nor a misspelt key should wait for the networks' code
+            import run
 
             run.check(config)
-            runs = _make_folders(config)
-            if stop.requested:
-                raise Interrupted
-            if find_spec("sacred") is None:
-                _run_alone(config, argv, runs, stop)
-            else:
-                _run_with_sacred(config, argv, runs, stop)
+            recording.record(config, argv, stop)
         except (UserError, RunFailed) as error:
             last_words("error: " + " ".join(str(error).split()))
             return 2 if isinstance(error, UserError) else 1
@@ -79,237 +53,6 @@ def _outlook(config: Config) -> str:
         return str(run.check(config))
     except UserError as error:
         return f"would not start: {' '.join(str(error).split())}"
-
-
-def _make_folders(config: Config) -> Path:
-    """Make the folders that the run will write to and return the one of the records."""
-    results = Path(config.local_results_path)
-    folders = [results / "sacred"]
-    if config.save_model and not config.evaluate:
-        folders.append(results / "models")
-    make_writable(folders, f"local_results_path={results}")
-    return folders[0]
-
-
-def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal) -> None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sacred uses pkg_resources, which warns of its own end
-            import sacred
-        observer = _file_observer(runs)
-    except ImportError as error:
-        raise UserError(f"sacred is installed but does not work ({error}): install requirements.txt") from None
-
-    # What identifies the code is the git revision among the facts; copies of sources would be an incomplete second one.
-    sacred.SETTINGS.DISCOVER_SOURCES = "none"
-    sacred.SETTINGS.DISCOVER_DEPENDENCIES = "none"
-    sacred.SETTINGS.CAPTURE_MODE = "no"  # a captured stream is no terminal: the progress bar would be lost
-    sacred.SETTINGS.HOST_INFO.INCLUDE_GPU_INFO = False  # asks a driver tool that may hang; the facts name the device
-    experiment: Any = sacred.Experiment("muster", base_dir=str(ROOT), save_git_info=False)
-    experiment.logger = _silent_logger()
-    experiment.add_config(config.as_dict())
-    experiment.observers.append(observer)
-
-    def execute(_run: Any) -> dict[str, Any]:
-        def keep(facts: dict[str, Any]) -> None:
-            # a new dict, because sacred's heartbeat thread may be writing the old one
-            _run.info = {**_run.info, **facts}
-            observer.save_json(_run.info, "info.json")
-
-        def log_scalar(name: str, value: float, step: int) -> None:
-            if observer.fault is not None:
-                raise observer.fault
-            _run.log_scalar(name, value, step)
-
-        return _execute(config, argv, stop, Path(observer.dir), str(_run._id), log_scalar, keep)
-
-    experiment.main(execute)
-    ended: BaseException | None = None
-    try:
-        experiment.run(meta_info={"process": process_facts()})
-    except BaseException as error:
-        ended = error
-    _end(config, Path(observer.dir or runs), ended, observer.fault)
-
-
-def _file_observer(runs: Path) -> Any:
-    from sacred.observers import FileStorageObserver
-    from sacred.serializer import flatten
-
-    class Observer(FileStorageObserver):
-        """Writes whole files, and keeps what goes wrong with them: sacred would drop an observer that raises, in
-        silence, and go on.
-        """
-
-        #: the first error of this record
-        fault: Exception | None = None
-        #: sacred's heartbeat thread writes, too
-        writing = threading.Lock()
-
-        def _maximum_existing_run_id(self) -> int:
-            return _highest(runs)
-
-        def save_json(self, obj: Any, filename: str) -> None:
-            try:
-                with self.writing:
-                    write_json(Path(str(self.dir), filename), flatten(obj))
-            except Exception as error:
-                self.fault = self.fault or error
-                raise
-
-        def started_event(self, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return super().started_event(*args, **kwargs)
-            except OSError as error:
-                raise _cannot_begin(error, self.dir and Path(self.dir)) from error
-
-        def completed_event(self, stop_time: Any, result: Any) -> None:
-            if self.fault is None:
-                super().completed_event(stop_time, result)
-            else:
-                self.failed_event(stop_time, traceback.format_exception(self.fault))
-
-    return Observer(runs, copy_sources=False)
-
-
-def _run_alone(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal) -> None:
-    """Keep the run's record without sacred, in the same files."""
-    record: dict[str, Any] = {"status": "RUNNING", "start_time": _now(), "meta": {"process": process_facts()}}
-    info: dict[str, Any] = {}
-    folder = _begin(config, runs, record)
-
-    def keep(facts: dict[str, Any]) -> None:
-        info.update(facts)
-        write_json(folder / "info.json", info)
-
-    ended: BaseException | None = None
-    try:
-        record["result"] = _execute(config, argv, stop, folder, folder.name, None, keep)
-        record["status"] = "COMPLETED"
-    except KeyboardInterrupt as error:
-        ended = error
-        record["status"] = "INTERRUPTED"
-    except BaseException as error:
-        ended = error
-        record["status"] = "FAILED"
-        record["fail_trace"] = traceback.format_exc().splitlines()
-    record["stop_time"] = _now()
-    fault = None
-    try:
-        write_json(folder / RUN_FILE, record)
-    except OSError as error:
-        fault = error
-    _end(config, folder, ended, fault)
-
-
-def _begin(config: Config, runs: Path, record: dict[str, Any]) -> Path:
-    folder = None
-    try:
-        folder = _next_folder(runs)
-        write_json(folder / "config.json", config.as_dict())
-        write_json(folder / RUN_FILE, record)
-        return folder
-    except OSError as error:
-        raise _cannot_begin(error, folder) from error
-
-
-def _execute(
-    config: Config, argv: Sequence[str], stop: StopSignal, folder: Path, run_id: str, on_scalar: Any, on_facts: Any
-) -> dict[str, Any]:
-    import run
-
-    with _disk_faults(config, run_id), space_in_reserve(folder):
-        recorder = Recorder(folder, run_id, Console(config.log_interval), on_scalar, on_facts)
-        with contextlib.closing(recorder):
-            recorder.facts({"versions": versions(), "git": git_revision(), "arguments": list(argv)})
-            recorder.note(f"run {run_id}: {config.name} on {config.env}, record in {folder}")
-            return run.run(config, recorder, stop)
-
-
-# --- when the disk refuses --------------------------------------------------------------------------------------------
-
-
-def _cannot_begin(error: OSError, folder: Path | None) -> UserError:
-    """What to tell when the record cannot even be begun; what there is of it in `folder` is removed."""
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-    return UserError(f"the record cannot be begun, {error.filename} cannot be written ({error.strerror})")
-
-
-@contextlib.contextmanager
-def _disk_faults(config: Config, run_id: str) -> Iterator[None]:
-    """Turn what the disk refuses into the one line that says which file, why, and what is intact."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_FAULTS:
-            raise
-        what = f"{error.filename or 'the record'} cannot be written ({error.strerror})"
-        raise RunFailed(f"{what}; {_what_is_intact(config, run_id)}") from error
-
-
-def _what_is_intact(config: Config, run_id: str) -> str:
-    from utils.checkpoints import find_checkpoint  # late, as `run`
-
-    if config.evaluate:
-        return "the test is not complete"
-    try:
-        newest = find_checkpoint(Path(config.local_results_path) / "models" / run_id)
-    except UserError:
-        return "this run had no checkpoint yet"
-    return f"the newest checkpoint, {newest}, is whole: make room and resume from it with checkpoint_path"
-
-
-def _end(config: Config, folder: Path, ended: BaseException | None, fault: Exception | None) -> None:
-    """Raise what a run ended with.
-
-    Args:
-        folder: its record.
-        ended: the exception that ended it; None: it came to its end.
-        fault: the first error in writing its record, which may not have ended it.
-    """
-    if fault is not None:
-        try:
-            with _disk_faults(config, folder.name):
-                raise ended or fault
-        except (UserError, RunFailed, KeyboardInterrupt) as error:
-            if status_of(folder) == "RUNNING":
-                remark = f"the record in {folder} could not be closed and still says RUNNING"
-                raise type(error)(f"{error}; {remark}".removeprefix("; ")) from error
-            raise
-    if ended is not None:
-        raise ended
-
-
-def _highest(runs: Path) -> int:
-    """The highest number that a run has in `runs` or beside it in `models`, where a deleted record's is still taken."""
-    folders = (folder for folder in (runs, runs.parent / "models") if folder.is_dir())
-    return max(
-        (int(entry.name) for folder in folders for entry in folder.iterdir() if entry.name.isdecimal()), default=0
-    )
-
-
-def _next_folder(runs: Path) -> Path:
-    """Make and return the folder of the next run; its number follows the highest one, as sacred counts."""
-    number = _highest(runs)
-    while True:
-        number += 1
-        try:
-            (runs / str(number)).mkdir()
-            return runs / str(number)
-        except FileExistsError:  # another run was faster
-            continue
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _silent_logger() -> std_logging.Logger:
-    logger = std_logging.getLogger("muster.sacred")
-    logger.addHandler(std_logging.NullHandler())
-    logger.propagate = False
-    return logger
 
 
 def _signal_name(stop: StopSignal) -> str:

@@ -16,6 +16,7 @@ import yaml
 from conftest import bound_by_permissions
 
 import main as command
+import recording
 from utils.checkpoints import save_checkpoint
 from utils.config import load_config
 from utils.errors import RunFailed, UserError
@@ -52,7 +53,7 @@ def experiment(monkeypatch) -> StandIn:
 def recorded(request, monkeypatch) -> None:
     """Lets a test run in both ways of keeping the record."""
     if request.param == "without sacred":
-        monkeypatch.setattr(command, "find_spec", lambda name: None)
+        monkeypatch.setattr(recording, "find_spec", lambda name: None)
 
 
 def read(path: Path):
@@ -220,7 +221,7 @@ def test_help_and_print_config_start_nothing(experiment, results, capsys):
     assert not results.exists()
 
 
-def test_only_the_command_line_knows_sacred():
+def test_only_one_file_knows_sacred():
     for path in SRC.rglob("*.py"):
         modules = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -228,7 +229,7 @@ def test_only_the_command_line_knows_sacred():
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules.add(node.module.partition(".")[0])
-        if path.name == "main.py":
+        if path.name == "recording.py":
             assert "sacred" in modules
         else:
             assert not modules & {"sacred", "pymongo"}, path
@@ -252,14 +253,14 @@ def test_a_run_that_says_why_it_failed_ends_in_that_line(experiment, results, ca
 
 def refuse_to_write(monkeypatch, file: str) -> None:
     """From now on the disk is full for `file`."""
-    write_json = command.write_json
+    write_json = recording.write_json
 
     def write(path, content):
         if path.name == file:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         write_json(path, content)
 
-    monkeypatch.setattr(command, "write_json", write)
+    monkeypatch.setattr(recording, "write_json", write)
 
 
 def fill_the_disk(config, recorder, stop):
