@@ -79,13 +79,12 @@ class BellmanLearner(Learner):
 
     def descend(self, loss: Tensor, name: str, figures: Metrics) -> Tensor:
         """One step of the optimiser down `loss`, for the parameters that it depends on; returns the gradient's norm
-        before it was clipped. `name` and `figures` tell `watch` what the loss is, and is made of.
+        before it was clipped. `name` and `figures` say what the loss is, and is made of.
         """
         self.optimiser.zero_grad()
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_norm_clip)
-        self.watch({name: loss.detach(), f"gradient norm of the {name}": grad_norm.detach()}, figures)
-        self.optimiser.step()
+        self.step({name: loss.detach(), f"gradient norm of the {name}": grad_norm.detach()}, figures)
         return grad_norm.detach()
 
     def loss(self, batch: EpisodeBatch) -> tuple[Tensor, Metrics]:

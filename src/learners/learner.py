@@ -101,9 +101,16 @@ class Learner(ABC):
             episodes: collected so far.
         """
 
-    def watch(self, needed: Metrics, figures: Metrics) -> None:
-        """Note the figures of a step of the optimiser for `fault`."""
+    def step(self, needed: Metrics, figures: Metrics) -> None:
+        """A step of the optimiser along the gradients, which are nothing where a term in `needed` is not finite: what
+        was learnt before stays. The device decides that by itself; `fault` tells of it later, with `figures`.
+        """
         self.descents.append(Descent(self.updates + 1, needed, figures))
+        spoilt = ~torch.stack([value.float() for value in needed.values()]).isfinite().all()
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(spoilt, 0.0)
+        self.optimiser.step()
 
     def fault(self) -> str | None:
         """What has gone wrong since the last call: the first term that was not finite, and in which update, or the

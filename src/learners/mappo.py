@@ -83,8 +83,7 @@ class MappoLearner(Learner):
                 for name, module in self.modules().items():
                     norm = nn.utils.clip_grad_norm_(module.parameters(), self.config.grad_norm_clip)
                     norms[f"grad_norm_{name}"] = norm.detach()
-                self.watch({"loss": loss.detach(), **norms}, metrics)
-                self.optimiser.step()
+                self.step({"loss": loss.detach(), **norms}, metrics)
                 self.updates += 1
                 passes.append({"loss": loss.detach(), **metrics, **norms})
         means = {name: torch.stack([metrics[name] for metrics in passes]).mean() for name in passes[0]}

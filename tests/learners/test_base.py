@@ -314,14 +314,42 @@ def test_the_first_term_that_is_not_finite_is_named_with_its_update():
         ({"loss": good, "gradient norm": worse}, {}),
         ({"loss": bad, "gradient norm": bad}, {"td_loss": bad, "target_mean": good}),
     ):
-        learner.watch(needed, figures)
+        learner.step(needed, figures)
         learner.updates += 1
     assert learner.fault() == "gradient norm is inf in update 2"
     assert learner.fault() is None  # it was told once
-    learner.watch({"loss": bad}, {"td_loss": bad, "target_mean": good})
+    learner.step({"loss": bad}, {"td_loss": bad, "target_mean": good})
     assert learner.fault() == "loss is nan in update 4 (td_loss nan)"
     next(learner.mixer.parameters(), learner.parameters[0]).data.fill_(math.inf)
     assert "not finite after update 3" in learner.fault()
+
+
+@pytest.mark.parametrize("algorithm", ["refil", "mipi", "mappo"])
+@pytest.mark.parametrize("spoilt", ["reward", "weights"])
+def test_a_step_that_is_not_finite_is_not_taken(algorithm, spoilt):
+    """What was learnt before stays, and its averages stay finite; the fault is told all the same."""
+    spec = batches.make_spec()
+    learner = batches.make_learner(algorithm, spec, lr=0.01)
+    batch = batches.random_batch(spec)
+    learner.train(batch, episodes=0)
+    assert learner.fault() is None
+    before = [parameter.clone() for parameter in learner.parameters]
+    if spoilt == "reward":
+        batch.reward[0, 0] = math.nan
+        learner.train(batch, episodes=0)
+    else:
+        for parameter in learner.parameters:
+            parameter.grad = torch.full_like(parameter, math.inf)
+        learner.step({"loss": torch.tensor(1.0), "gradient norm": torch.tensor(math.inf)}, {})
+    still = zip(before, learner.parameters, strict=True)
+    if (
+        learner.OPTIMISER is torch.optim.RMSprop and algorithm != "mipi"
+    ):  # Adam goes on by its averages, MIPI's policies learn
+        assert all(torch.equal(old, new) for old, new in still)
+    assert all(parameter.isfinite().all() for parameter in learner.parameters)
+    for averages in learner.optimiser.state.values():
+        assert all(value.isfinite().all() for value in averages.values() if torch.is_tensor(value))
+    assert learner.fault() is not None
 
 
 @pytest.mark.parametrize(
