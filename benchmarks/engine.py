@@ -2,6 +2,8 @@
 
     ./run.sh python benchmarks/engine.py --jax-python PATH_TO_PYTHON
 
+    ./run.sh python benchmarks/engine.py --scenarios sz --teams 8 16 20v23     # how the cost grows with the sides
+
 PATH is the Python of an environment with `jaxmarl` (python -m venv jaxenv; jaxenv/bin/pip install jaxmarl); without it
 only our own times are measured. Both play 3 Stalkers and 5 Zealots against the same army led by the environment: 512
 battles at once, uniformly random legal actions, 8 game loops a step, finished battles begin anew, observations and
@@ -30,9 +32,8 @@ from envs.starcraft.env import StarCraftEnv  # noqa: E402 (src has to be on the 
 Round = Callable[[], float]
 
 
-def ours(scenario: str, battles: int, steps: int, threads: int, device: str) -> Round:
+def ours(scenario: str, team: str, battles: int, steps: int, threads: int, device: str) -> Round:
     """A round of `steps` steps in each of `battles` battles."""
-    team = "8"
     env = StarCraftEnv(StarCraftEnv.Args(scenario, team), battles, seed=0, device=device)
     act = StarCraftEnv.SCRIPTED["random"](env.spec)
     generator = torch.Generator(device=device).manual_seed(0)
@@ -87,15 +88,17 @@ def main() -> None:
     cores = sorted({1, os.cpu_count() or 1})
     parser.add_argument("--threads", type=int, nargs="*", default=cores, help="of torch; SMAX takes all cores")
     parser.add_argument("--device", default="cpu", help="ours; SMAX runs where its jax runs")
-    parser.add_argument("--scenarios", nargs="*", default=["3s5z"], help="ours: 3s5z, sz, csz, mmm with 8 a side")
+    parser.add_argument("--scenarios", nargs="*", default=["3s5z"], help="ours: 3s5z, sz, csz, mmm")
+    parser.add_argument("--teams", nargs="*", default=["8"], help="ours: sizes, with the enemies' where they differ")
     options = parser.parse_args()
     count = options.battles * options.steps
 
     players = {
-        f"Muster {scenario}, {threads} thread{'s' * (threads > 1)}": ours(
-            scenario, options.battles, options.steps, threads, options.device
+        f"Muster {scenario} {team}, {threads} thread{'s' * (threads > 1)}": ours(
+            scenario, team, options.battles, options.steps, threads, options.device
         )
         for scenario in options.scenarios
+        for team in options.teams
         for threads in options.threads
     }
     if options.jax_python:
@@ -115,11 +118,11 @@ def take_turns(players: dict[str, Round], rounds: int) -> dict[str, list[float]]
 
 def report(times: dict[str, list[float]], count: int, peer: str) -> None:
     """Print one row for each player; `count` environment steps in a round."""
-    print(f"{'':24}{'steps/s':>10}{'slowest':>10}{'fastest':>10}{'ratio':>8}")
+    print(f"{'':26}{'steps/s':>10}{'slowest':>10}{'fastest':>10}{'ratio':>8}")
     for name, seconds in times.items():
         middle = statistics.median(seconds)
         ratio = f"{statistics.median(times[peer]) / middle:8.2f}" if peer else ""
-        print(f"{name:24}{count / middle:10,.0f}{count / max(seconds):10,.0f}{count / min(seconds):10,.0f}{ratio}")
+        print(f"{name:26}{count / middle:10,.0f}{count / max(seconds):10,.0f}{count / min(seconds):10,.0f}{ratio}")
 
 
 if __name__ == "__main__":

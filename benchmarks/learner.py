@@ -51,11 +51,12 @@ def ours(algorithm: str, data: dict[str, torch.Tensor], amp: bool = False) -> Up
     from learners.base import BellmanConfig, BellmanLearner
     from learners.refil import RefilConfig, RefilLearner
     from modules.agents.entity_agent import AgentSizes, EntityAgent
+    from modules.layers.inputs import make_reader
     from modules.mixers.base import MixerSizes
     from modules.mixers.flex_qmix import FlexMixer
 
     spec = EnvSpec("synthetic", A, E, D, 0, U, T)
-    agent = EntityAgent(AgentSizes(D + U, 0, U, 128, 4, 64))
+    agent = EntityAgent(AgentSizes(make_reader(spec, pairs=False), 0, 128, 4, 64))
     controller = EntityController(agent, EpsilonGreedy(LinearDecay(1.0, 0.05, 1)), View(), spec)
     mixer = FlexMixer(MixerSizes(D + U, 4, 128, 32))
     learner: BellmanLearner

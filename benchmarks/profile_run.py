@@ -62,8 +62,9 @@ def main() -> None:
             timed(training.runner.env, "step", "engine: step", seconds)
             timed(training.runner.env, "reset", "engine: reset", seconds)
             timed(training.controller, "act", "acting", seconds)
-            timed(training.replay, "insert", "replay: insert", seconds)
-            timed(training.replay, "sample", "replay: sample", seconds)
+            if training.replay is not None:
+                timed(training.replay, "insert", "replay: insert", seconds)
+                timed(training.replay, "sample", "replay: sample", seconds)
             timed(training.learner, "train", "learner", seconds)
             while training.t_env < warm_up:
                 training.round()
@@ -78,7 +79,8 @@ def main() -> None:
     spec, memory = training.runner.env.spec, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{config.name} on {spec.name}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{played:,} steps in {total:.0f} s: {played / total:.0f} steps/s, {made / total:.2f} updates/s")
-    print(f"peak memory {memory:.2f} GiB, {len(training.replay)} items in the replay")
+    kept = "no replay" if training.replay is None else f"{len(training.replay)} items in the replay"
+    print(f"peak memory {memory:.2f} GiB, {kept}")
     print("| where | seconds | share |\n|---|---|---|")
     seconds["the loop itself"] = total - sum(seconds.values())
     for label, value in sorted(seconds.items(), key=lambda item: -item[1]):

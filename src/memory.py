@@ -5,7 +5,7 @@ with the embedding of its entities, the networks, the environments. A run that i
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,14 +79,22 @@ def check(config: Config) -> Memory:
 
 def estimate(config: Config) -> Memory:
     """The memory that a run takes, whether or not there is as much; `config` is one that `builders.check` lets pass."""
-    with runners.vector(envs.REGISTRY[config.env], config.env_args, num_envs=1, seed=0) as env:
-        spec = env.spec
-    parts = [_environments(config, spec)]
+    largest, spec = _spec(config, config.test_teams), _spec(config, ())
+    if config.runner != "vector":  # which has the same environments for training and tests
+        spec = largest
+    parts = [_environments(config, largest)]
     if config.controller != "scripted":
         parts.append(_networks(config, spec))
         if not config.evaluate:
             parts += _episodes(config, spec)
     return Memory(tuple(parts))
+
+
+def _spec(config: Config, teams: Sequence[str]) -> EnvSpec:
+    """The sizes of an environment for training and `teams`."""
+    env_class = envs.REGISTRY[config.env]
+    with runners.vector(env_class, env_class.fit(config.env_args, teams), num_envs=1, seed=0) as env:
+        return env.spec
 
 
 def _environments(config: Config, spec: EnvSpec) -> Part:

@@ -1,7 +1,7 @@
 """Random episode batches and small learners for the tests of networks and learners; padding and reordering of both."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -13,23 +13,33 @@ from controllers.coach import CoachController
 from controllers.collaq import CollaqController
 from controllers.entity import EntityController, View
 from controllers.mipi import MipiController
-from envs.base import EnvSpec, Targets
+from envs.base import EnvSpec
 from learners import REGISTRY as LEARNERS
 from learners.learner import Learner
 from modules.agents.collaq_agent import CollaqAgent
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.agents.mipi_agent import MipiAgent
 from modules.coach import Coach, CoachSizes
+from modules.layers.inputs import make_reader
 from modules.mixers import REGISTRY as MIXERS
 from modules.mixers.base import MixerSizes
 
 EMBED, HEADS, HIDDEN, STRATEGY = 16, 2, 12, 6
-#: for `make_spec`'s sizes, and a whole number in column 4: some agents target agents, the rest the others
-TARGETS = Targets(first=2, agents=slice(0, 2), others=slice(2, 4), helpers=(4,))
+#: Names of either side, where actions point.
+NAMES = 5
 
 
-def make_spec(agents: int = 3, others: int = 2, features: int = 5, private: int = 2, actions: int = 4) -> EnvSpec:
-    return EnvSpec("random", agents, agents + others, features, private, actions, episode_limit=8)
+def make_spec(
+    agents: int = 3, others: int = 2, features: int = 5, private: int = 2, actions: int = 4, points: str = ""
+) -> EnvSpec:
+    """`actions` are basic ones; with `points` column 0 of the features is a name."""
+    pointing = {"points": points, "names": NAMES, "legal_from": 1} if points else {}
+    return EnvSpec("random", agents, agents + others, features, private, actions, episode_limit=8, **pointing)
+
+
+def spec_for(kind: str, **sizes: int) -> EnvSpec:
+    """What learners of `kind` play: an environment whose actions point at anybody, where that is in its name."""
+    return make_spec(**sizes, points="anybody" if kind.endswith(("_pairs", "_slots")) else "")
 
 
 def random_batch(spec: EnvSpec, batch: int = 4, steps: int = 6, seed: int = 0) -> EpisodeBatch:
@@ -50,12 +60,17 @@ def random_batch(spec: EnvSpec, batch: int = 4, steps: int = 6, seed: int = 0) -
     avail[..., 0] = False
     avail[..., 1] = True
     avail &= entity_mask[:, :, :a, None]
+    if spec.points:  # at whom they see, each agent on one side: every other one at agents, the rest at the others
+        side = (torch.arange(e) < a)[None] == (torch.arange(a) % 2 == 0)[:, None]
+        avail[..., spec.basic :] &= obs & side
     avail[..., 0] |= ~entity_mask[:, :, :a]
     actions = (torch.rand(batch, steps, a, u, generator=g) * avail[:, :-1]).argmax(dim=-1) * filled[:, :, None]
     last = torch.zeros(batch, steps, dtype=torch.bool).scatter(1, lengths[:, None] - 1, True)
     ends = (torch.arange(batch) % 2 == 0)[:, None]
     entities = torch.randn(batch, steps + 1, e, spec.features, generator=g)
-    entities[..., -1] = entities[..., -1].sign()
+    if spec.points:
+        names = torch.cat([torch.rand(batch, NAMES, generator=g).argsort(1)[:, :n] for n in (a, e - a)], dim=1)
+        entities[..., 0] = (names + 1.0)[:, None] * (1 - 2 * (torch.rand(batch, steps + 1, e, generator=g) < 0.1))
     return EpisodeBatch(
         entities=entities * entity_mask[..., None],
         private=torch.randn(batch, steps + 1, a, spec.private, generator=g) * entity_mask[:, :, :a, None],
@@ -81,25 +96,35 @@ class Layout:
     others: Tensor
     new_agents: int
     new_others: int
+    #: actions that stay what they are; the others point at entities, wherever those go
+    basic: int
     extra_steps: int = 0
 
     def entities(self) -> Tensor:
         return torch.cat([self.agents, self.others + self.new_agents])
+
+    def actions(self, count: int) -> Tensor:
+        """Where each of `count` actions goes."""
+        moved = torch.cat([torch.arange(self.basic), self.basic + self.entities()])
+        return moved[:count]
 
 
 def rearrange(batch: EpisodeBatch, layout: Layout, garbage: float = 7.0) -> EpisodeBatch:
     """The same episodes in other slots, with `garbage` in the features of every slot and step that does not exist."""
     b, steps = batch.filled_mask.shape
     t, a, e = steps + layout.extra_steps, layout.new_agents, layout.new_agents + layout.new_others
-    ent, ag = layout.entities(), layout.agents
-    u = batch.avail_mask.shape[-1]
+    ent, ag, act = layout.entities(), layout.agents, layout.actions(batch.avail_mask.shape[-1])
+    u = len(act) if len(act) == layout.basic else layout.basic + e
 
     def place(value: Tensor, shape: tuple[int, ...], index: tuple[Tensor, ...], fill: float = 0) -> Tensor:
         out = torch.full((b, *shape), fill, dtype=value.dtype)
         out[(slice(None), slice(0, value.shape[1]), *index)] = value
         return out
 
-    avail = place(batch.avail_mask, (t + 1, a, u), (ag,))
+    avail = torch.zeros(b, t + 1, a, u, dtype=torch.bool)
+    legal = torch.zeros(b, steps + 1, a, len(act), dtype=torch.bool)
+    legal[:, :, ag] = batch.avail_mask
+    avail[:, : steps + 1, :, act] = legal
     avail[..., 0] |= ~avail.any(dim=-1)
     obs = torch.zeros(b, t + 1, a, e, dtype=torch.bool)
     rows = torch.zeros(b, steps + 1, a, batch.entity_mask.shape[2], dtype=torch.bool)
@@ -111,32 +136,36 @@ def rearrange(batch: EpisodeBatch, layout: Layout, garbage: float = 7.0) -> Epis
         entity_mask=place(batch.entity_mask, (t + 1, e), (ent,)),
         obs_mask=obs,
         avail_mask=avail,
-        actions=place(batch.actions, (t, a), (ag,)),
+        actions=place(act[batch.actions], (t, a), (ag,)),
         reward=place(batch.reward, (t,), (), garbage),
         terminated=place(batch.terminated, (t,), ()),
         truncated=place(batch.truncated, (t,), ()),
         filled_mask=place(batch.filled_mask, (t,), ()),
-        start_actions=torch.full((b, a), -1).index_copy(1, ag, batch.start_actions),
+        start_actions=torch.full((b, a), -1).index_copy(1, ag, _moved(batch.start_actions, act)),
     )
 
 
-def padded(batch: EpisodeBatch) -> tuple[EpisodeBatch, Layout]:
+def _moved(actions: Tensor, act: Tensor) -> Tensor:
+    return torch.where(actions < 0, actions, act[actions.clamp(min=0)])
+
+
+def padded(batch: EpisodeBatch, spec: EnvSpec) -> tuple[EpisodeBatch, Layout]:
     """Two more agent slots, one more other entity and three more steps, all empty; slots keep their order."""
     a, e = batch.agents, batch.entity_mask.shape[2]
-    layout = Layout(torch.arange(a), torch.arange(e - a), a + 2, e - a + 1, extra_steps=3)
+    layout = Layout(torch.arange(a), torch.arange(e - a), a + 2, e - a + 1, spec.basic, extra_steps=3)
     return rearrange(batch, layout), layout
 
 
-def permuted(batch: EpisodeBatch) -> tuple[EpisodeBatch, Layout]:
+def permuted(batch: EpisodeBatch, spec: EnvSpec) -> tuple[EpisodeBatch, Layout]:
     """The slots of the agents, and those of the others, in reverse order."""
     a, e = batch.agents, batch.entity_mask.shape[2]
-    layout = Layout(torch.arange(a).flip(0), torch.arange(e - a).flip(0), a, e - a)
+    layout = Layout(torch.arange(a).flip(0), torch.arange(e - a).flip(0), a, e - a, spec.basic)
     return rearrange(batch, layout), layout
 
 
-def make_mixer(name: str, spec: EnvSpec, coached: bool = False):
+def make_mixer(name: str, spec: EnvSpec, coached: bool = False, pairs: bool = True):
     mixer_class = MIXERS[name]
-    inputs = spec.features + spec.actions + spec.private
+    inputs = make_reader(spec, pairs).width + spec.private
     return mixer_class and mixer_class(MixerSizes(inputs, HEADS, EMBED, 8, EMBED if coached else 0))
 
 
@@ -148,11 +177,12 @@ def make_controller(
     view: str = "local",
     alone_view: str = "no_teammates",
     alone: bool = False,
+    pairs: bool = True,
 ):
-    """`kind`: a name in controllers.REGISTRY."""
+    """`kind`: a name in controllers.REGISTRY; `pairs`: where actions point, values are made of pairs."""
     strategy = STRATEGY if kind == "coach" else 0
-    inputs = spec.features + spec.actions
-    sizes = AgentSizes(inputs, spec.private, spec.actions, EMBED, HEADS, HIDDEN, strategy, spec.targets)
+    reader = make_reader(spec, pairs)
+    sizes = AgentSizes(reader, spec.private, EMBED, HEADS, HIDDEN, strategy)
     selector = EpsilonGreedy(LinearDecay(0.0, 0.0, 0))
     if kind == "collaq":
         return CollaqController(CollaqAgent(sizes, alone_view), selector, View(view, interval), spec)
@@ -162,7 +192,7 @@ def make_controller(
     agent = EntityAgent(sizes)
     if kind == "entity":
         return EntityController(agent, selector, View(view, interval), spec)
-    coach = Coach(CoachSizes(spec.features + spec.actions + spec.private, EMBED, HEADS, STRATEGY))
+    coach = Coach(CoachSizes(reader.width + spec.private, EMBED, HEADS, STRATEGY))
     return CoachController(agent, coach, selector, View(view, interval), spec, interval=interval, beta=beta)
 
 
@@ -171,6 +201,7 @@ KINDS = (
     *MIXERS,
     *(name for name in LEARNERS if name != "q"),
     *("flex_qmix_pairs", "none_pairs", "refil_pairs", "copa_pairs", "collaq_pairs", "mappo_pairs", "mipi_pairs"),
+    *("refil_slots", "copa_slots", "collaq_slots", "mappo_slots", "mipi_slots"),
     *("refil_vdn", "refil_linear", "copa_no_var", "mipi_linear", "mipi_entropy", "mipi_alone", "mipi_plain_critic"),
 )
 #: kinds of MIPI that differ by settings
@@ -185,8 +216,8 @@ MIPI = {
 
 def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer, and none where it learns on-policy."""
-    if kind.endswith("_pairs"):
-        kind, spec = kind.removesuffix("_pairs"), replace(spec, targets=TARGETS)
+    pairs = not kind.endswith("_slots")
+    kind = kind.removesuffix("_pairs").removesuffix("_slots")
     torch.manual_seed(seed)
     combinations = {
         "refil_vdn": ("refil", "vdn"),
@@ -199,7 +230,8 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     name, mixer = combinations.get(kind, alone)
     learner_class = LEARNERS[name]
     config = {**MIPI.get(kind, {}), **config}
-    controller = make_controller(spec, *learner_class.CONTROLLERS[:1], alone=config.get("alpha") == math.inf)
+    alone_policy = config.get("alpha") == math.inf
+    controller = make_controller(spec, *learner_class.CONTROLLERS[:1], alone=alone_policy, pairs=pairs)
     if name == "copa":
         strength = 0.0 if kind == "copa_no_var" else 0.1
         config = {"lambda_variational": strength, "lambda_entropy": strength, **config}
@@ -210,4 +242,11 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
         # target networks, for one, are of no concern to it
         known = {field.name for field in fields(learner_class.Config)}
         config = {"attn_embed_dim": EMBED, "attn_heads": HEADS, **{k: v for k, v in config.items() if k in known}}
-    return learner_class(controller, make_mixer(mixer, spec, name == "copa"), learner_class.Config(**config), seed)
+    mixing = make_mixer(mixer, spec, name == "copa", pairs)
+    learner = learner_class(controller, mixing, learner_class.Config(**config), seed)
+    with torch.no_grad():
+        for module in learner.modules().values():
+            for name, parameter in module.named_parameters():
+                if name.endswith("attention.pair"):  # starts at 0, which would hide what it weighs
+                    parameter.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter))
+    return learner

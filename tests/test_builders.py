@@ -22,7 +22,7 @@ from utils.errors import UserError
         (["--config=mappo", "controller=coach"], "learner=mappo needs controller=entity"),
         (["--config=scripted"], "evaluate=True"),
         (["evaluate=true"], "checkpoint_path"),
-        (["--env-config=rescue", "target_values=pairs"], "target_values=pairs: no action of env=rescue targets"),
+        (["--env-config=rescue", "target_values=pairs"], "target_values=pairs: no action of env=rescue points"),
         (["--config=copa", "sequence_length=6"], "sequence_length=6 must be a multiple of broadcast_interval=4"),
     ],
 )

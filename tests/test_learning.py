@@ -109,7 +109,7 @@ def test_every_run_is_tested_on_the_same_episodes(tmp_path):
     def scores(seed, t_env):
         words = ["--config=scripted", "--env-config=sc2_sz", "with", "policy=attack_nearest", "evaluate=True", *SHORT]
         config = load_config([*words, *tiny_overrides(seed=seed, test_nepisode=4, test_teams="3-5")])
-        with builders.build_env(config, 4, seed=seed) as env:
+        with builders.build_env(config, 4, seed, tests=True) as env:
             runner = Runner(env, builders.build_controller(config, env.spec), seed=seed)
             return evaluating.test(config, Silence(tmp_path), StopSignal(), runner, t_env)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from components.action_selectors import random_legal
-from envs.base import EntityEnv, EnvSpec, ScriptedPolicy, TimeStep
+from envs.base import NAME, EntityEnv, EnvSpec, ScriptedPolicy, TimeStep
 from utils.errors import UserError
 
 
@@ -53,7 +53,7 @@ class ToyEnv(EntityEnv):
             entities=agents + args.signs,
             features=numbers + agents + 1,
             private=args.private,
-            actions=numbers + 1,
+            basic=numbers + 1,
             episode_limit=args.episode_limit,
             feature_slices={
                 "number": slice(0, numbers),
@@ -164,6 +164,46 @@ class ToyEnv(EntityEnv):
         )
 
 
+class PointingToyEnv(ToyEnv):
+    """Instead of the number of its sign, an agent may say which sign it sees by pointing at it."""
+
+    POINTS = True
+
+    def __init__(self, args: Args, num_envs: int = 1, seed: int = 0, device: torch.device | str = "cpu") -> None:
+        super().__init__(args, num_envs, seed, device)
+        moved = {name: slice(part.start + 1, part.stop + 1) for name, part in self.spec.feature_slices.items()}
+        self.spec = replace(
+            self.spec,
+            features=self.spec.features + 1,
+            feature_slices={NAME: slice(0, 1), **moved},
+            points="others",
+            names=max(args.slots, args.signs),
+            legal_from=1,
+        )
+
+    def _step(self, actions: Tensor) -> TimeStep:
+        basic, best = self.spec.basic, self.shown.gather(1, self.sign_of) + 1
+        right = actions - basic - self.spec.agents == self.sign_of
+        return super()._step(torch.where(actions < basic, actions, best * right))
+
+    def _show(self, reward: Tensor) -> TimeStep:
+        b, a, signs = self.num_envs, self.args.slots, self.args.signs
+        spec, self.spec = self.spec, replace(self.spec, features=self.spec.features - 1, feature_slices=self._plain)
+        seen = super()._show(reward)
+        self.spec = spec
+        names = torch.cat([torch.arange(1.0, a + 1), torch.arange(1.0, signs + 1)]).expand(b, -1) * seen.entity_mask
+        nobody = torch.zeros(b, a, a, dtype=torch.bool)
+        return seen._replace(
+            entities=torch.cat([names.unsqueeze(-1), seen.entities], dim=-1),
+            avail_mask=torch.cat([seen.avail_mask, nobody, seen.obs_mask[:, :, a:]], dim=-1),
+        )
+
+    @property
+    def _plain(self) -> Mapping[str, slice]:
+        parts = self.spec.feature_slices.items()
+        return {name: slice(part.start - 1, part.stop - 1) for name, part in parts if name != NAME}
+
+
 def parse_team(team: str, slots: int) -> tuple[int, int, bool]:
     """The smallest and largest team, and whether it changes inside an episode."""
     if team == "varying":
@@ -196,3 +236,8 @@ ToyEnv.SCRIPTED = {"random": random_team, "reading": reading_team}
 def make_toy(num_envs: int = 4, seed: int = 0, device: torch.device | str = "cpu", **env_args: Any) -> ToyEnv:
     """A toy environment with resolved settings."""
     return ToyEnv(ToyEnv.resolve_args(env_args, []), num_envs=num_envs, seed=seed, device=device)
+
+
+def make_pointing_toy(num_envs: int = 4, seed: int = 0, **env_args: Any) -> PointingToyEnv:
+    """A toy environment whose actions point."""
+    return PointingToyEnv(PointingToyEnv.resolve_args(env_args, []), num_envs=num_envs, seed=seed)

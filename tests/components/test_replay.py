@@ -12,7 +12,7 @@ from components.replay import OBSERVED, ReplayBuffer, cut
 from envs.base import EnvSpec
 from utils.seeding import make_generator
 
-SPEC = EnvSpec(name="made up", agents=2, entities=3, features=2, private=1, actions=3, episode_limit=7)
+SPEC = EnvSpec(name="made up", agents=2, entities=3, features=2, private=1, basic=3, episode_limit=7)
 
 
 def episodes(lengths: list[int], first: int = 0, spec: EnvSpec = SPEC, steps: int = 0) -> EpisodeBatch:
@@ -152,6 +152,37 @@ def test_absent_slots_are_trimmed_and_the_rest_is_kept() -> None:
     assert torch.equal(got.actions, batch.actions[:, :, 1:])
     assert torch.equal(got.start_actions, batch.start_actions[:, 1:])
     assert torch.equal(got.reward, batch.reward)
+
+
+def test_actions_follow_the_entities_that_they_point_at() -> None:
+    """Entities 0, 2 and 4 are there; action 3 + e points at entity e, and before the piece agent 2 pointed at entity 3,
+    who has gone since: its slot stays.
+    """
+    spec = EnvSpec("pointing", 3, 5, 1, 0, 3, 2, points="anybody")
+    present = torch.tensor([True, False, True, False, True])
+    batch = EpisodeBatch(
+        entities=torch.arange(5.0).view(1, 1, 5, 1).expand(1, 3, 5, 1) * present[:, None],
+        private=torch.zeros(1, 3, 3, 0),
+        entity_mask=present.expand(1, 3, 5),
+        obs_mask=(present & present[:3, None]).expand(1, 3, 3, 5),
+        avail_mask=torch.tensor([[0, 1, 0, 0, 0, 1, 0, 1], [1] + [0] * 7, [0, 0, 1, 1, 0, 0, 0, 1]])
+        .bool()
+        .expand(1, 3, 3, 8),
+        actions=torch.tensor([[[3 + 4, 0, 3 + 0], [1, 0, 2]]]),
+        reward=torch.zeros(1, 2),
+        terminated=torch.zeros(1, 2, dtype=torch.bool),
+        truncated=torch.zeros(1, 2, dtype=torch.bool),
+        filled_mask=torch.ones(1, 2, dtype=torch.bool),
+        start_actions=torch.tensor([[3 + 2, -1, 3 + 3]]),
+    )
+    buffer = ReplayBuffer(spec, 1)
+    buffer.insert(batch)
+    got = buffer.sample(1, make_generator(0))
+    # slots 0, 2, 3, 4 are kept as 0, 1, 2, 3
+    assert got.entities[0, 0, :, 0].tolist() == [0, 2, 0, 4]
+    assert got.actions.tolist() == [[[3 + 3, 3 + 0], [1, 2]]]
+    assert got.start_actions.tolist() == [[3 + 1, 3 + 2]]
+    assert got.avail_mask[0, 0].int().tolist() == [[0, 1, 0, 0, 1, 0, 1], [0, 0, 1, 1, 0, 0, 1]]
 
 
 def all_of_present(buffer: ReplayBuffer) -> EpisodeBatch:
@@ -296,16 +327,16 @@ def resident() -> int:
 
 
 def test_memory_is_taken_when_it_is_used() -> None:
-    spec = replace(SPEC, agents=8, entities=16, features=30, actions=14, episode_limit=150)
+    spec = replace(SPEC, agents=8, entities=16, features=11, basic=6, points="others", episode_limit=150)
     before = resident()
     buffer = ReplayBuffer(spec, 5000)  # 1.7 GB when full
     buffer.insert(episodes([30] * 8, spec=spec))
     assert resident() - before < 100e6
-    assert buffer.sample(8, make_generator(0)).entities.shape == (8, 31, 16, 30)
+    assert buffer.sample(8, make_generator(0)).entities.shape == (8, 31, 16, 11)
 
 
 def test_a_full_battle_replay_fits_into_three_gigabytes() -> None:
-    spec = replace(SPEC, agents=8, entities=16, features=30, actions=14, episode_limit=150)
+    spec = replace(SPEC, agents=8, entities=16, features=11, basic=6, points="others", episode_limit=150)
     buffer = ReplayBuffer(spec, 5000)
     assert sum(store.numel() * store.element_size() for store in buffer._data.values()) < 3e9
 

@@ -60,7 +60,7 @@ def test_threshold_by_hand():
         return Gaussian(mean, torch.zeros_like(mean))
 
     controller.coach.strategies = strategies
-    seen, state, sent, kept = env.reset(), controller.initial_state(1), [], []
+    seen, state, sent, kept = env.reset(), controller.initial_state(1, 2), [], []
     for _ in range(4):
         decision = controller.act(
             seen, torch.full((1, 2), -1), state, t_env=0, explore=False, generator=torch.Generator()
@@ -80,7 +80,7 @@ def test_tests_use_the_mean_and_training_a_sample():
 
     def strategy(explore, seed):
         generator = torch.Generator().manual_seed(seed)
-        state = controller.initial_state(3)
+        state = controller.initial_state(3, 2)
         return controller.act(seen, last, state, t_env=0, explore=explore, generator=generator).state["strategy"]
 
     assert torch.equal(strategy(False, 1), strategy(False, 2))

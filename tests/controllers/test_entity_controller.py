@@ -1,19 +1,13 @@
 """Acting step by step gives the values that learning computes at once; views, memories, strategies."""
 
-from dataclasses import replace
-
 import batches
 import pytest
 import torch
-from toy_env import make_toy
+from toy_env import make_pointing_toy, make_toy
 
 from components.replay import cut
 from controllers.entity import View
-from envs.base import Targets
 from runners.runner import Runner
-
-#: in the toy environment's features: agents are named by their slots, signs by what they show
-TARGETS = Targets(first=1, agents=slice(3, 6), others=slice(0, 3), helpers=(4,))
 
 
 class Listener:
@@ -29,15 +23,16 @@ class Listener:
 
 @pytest.mark.parametrize("view", ["local", "full", "periodic"])
 @pytest.mark.parametrize("kind", ["entity", "coach", "collaq"])
-@pytest.mark.parametrize("targets", [None, TARGETS])
-def test_acting_and_unrolling_agree(kind, view, targets, monkeypatch):
+@pytest.mark.parametrize("points", ["", "slots", "pairs"])
+def test_acting_and_unrolling_agree(kind, view, points, monkeypatch):
     """Also where a slot is left and taken again: an empty memory, no last action, a new strategy."""
     from modules.coach import Gaussian
 
     monkeypatch.setattr(Gaussian, "sample", lambda self, generator: self.mean)
-    env = make_toy(num_envs=6, seed=1, team="varying", private=2, end_chance=0.05)
+    make = make_pointing_toy if points else make_toy
+    env = make(num_envs=6, seed=1, team="varying", private=2, end_chance=0.05)
     torch.manual_seed(0)
-    controller = batches.make_controller(replace(env.spec, targets=targets), kind, interval=3, view=view)
+    controller = batches.make_controller(env.spec, kind, interval=3, view=view, pairs=points == "pairs")
     controller.selector = Listener()
     rollout = Runner(env, controller, seed=0).play(explore=True)
     batch = rollout.batch
@@ -102,7 +97,12 @@ def test_actions_do_not_depend_on_the_batch_around_them():
         listener = controller.selector = Listener()
         part = seen._replace(**{k: v[rows] for k, v in seen._asdict().items() if k != "info"})
         controller.act(
-            part, last[rows], controller.initial_state(len(rows)), t_env=0, explore=False, generator=torch.Generator()
+            part,
+            last[rows],
+            controller.initial_state(len(rows), 3),
+            t_env=0,
+            explore=False,
+            generator=torch.Generator(),
         )
         return listener.values[0]
 
@@ -110,13 +110,13 @@ def test_actions_do_not_depend_on_the_batch_around_them():
 
 
 @pytest.mark.parametrize("kind", ["entity", "coach", "collaq", "mipi"])
-@pytest.mark.parametrize("targets", [None, batches.TARGETS])
-def test_a_further_view_gives_what_it_would_give_alone(kind, targets, monkeypatch):
-    """Also whom an agent may target: REFIL's groups hide their values."""
+@pytest.mark.parametrize("points", ["", "anybody"])
+def test_a_further_view_gives_what_it_would_give_alone(kind, points, monkeypatch):
+    """Also at whom an agent may point: REFIL's groups hide their values."""
     from modules.coach import Gaussian
 
     monkeypatch.setattr(Gaussian, "sample", lambda self, generator: self.mean)
-    spec = replace(batches.make_spec(), targets=targets)
+    spec = batches.make_spec(points=points)
     torch.manual_seed(0)
     controller = batches.make_controller(spec, kind)
     data = controller.prepare(batches.random_batch(spec))

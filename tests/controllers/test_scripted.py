@@ -30,7 +30,7 @@ def test_it_hands_time_step_and_generator_over() -> None:
         return torch.zeros(2, 3, dtype=torch.int64)
 
     controller = ScriptedController(policy)
-    state = controller.initial_state(2)
+    state = controller.initial_state(2, 3)
     decision = controller.act(
         seen, torch.zeros(2, 3, dtype=torch.int64), state, t_env=0, explore=True, generator=generator
     )

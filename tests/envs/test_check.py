@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from toy_env import ToyEnv
+from toy_env import PointingToyEnv, ToyEnv
 
-from envs.base import EntityEnv, Targets, TimeStep
+from envs.base import EntityEnv, EnvSpec, TimeStep
 from envs.check import check_env
+from utils.errors import UserError
 
 
 def build(env_class: type[EntityEnv], num_envs: int = 3, seed: int = 0, **env_args: Any) -> EntityEnv:
@@ -96,12 +97,12 @@ def wrong_spec(**changes: Any) -> type[EntityEnv]:
     [
         ({"entities": 3}, "cannot hold 4 agents"),
         ({"agents": 0}, "at least one slot"),
-        ({"actions": 0}, "actions must be positive"),
+        ({"basic": 0}, "basic must be positive"),
         ({"episode_limit": 0}, "episode_limit is 0"),
         ({"feature_slices": {"number": slice(0, 7)}}, "feature_slices cover"),
         ({"feature_slices": {"number": slice(0, 8), "id": slice(7, 8)}}, "feature_slices cover"),
         ({"feature_slices": {"number": slice(None)}}, "not slice"),
-        ({"action_names": ("none",)}, "1 action_names for 4 actions"),
+        ({"action_names": ("none",)}, "1 action_names for 4 basic actions"),
     ],
 )
 def test_a_wrong_specification_is_noticed(changes: dict[str, Any], message: str) -> None:
@@ -217,20 +218,58 @@ def test_messages_name_the_environment() -> None:
         check_env(build(ResetsAll))
 
 
+class PointsBlindly(PointingToyEnv):
+    def _show(self, reward):
+        seen = super()._show(reward)
+        everywhere = torch.ones_like(seen.obs_mask) & seen.agent_mask[:, :, None]
+        everywhere[:, :, : self.spec.agents] = False
+        return seen._replace(avail_mask=torch.cat([seen.avail_mask[..., : self.spec.basic], everywhere], dim=-1))
+
+
+class PointsAtAgents(PointingToyEnv):
+    def _show(self, reward):
+        seen = super()._show(reward)
+        return seen._replace(avail_mask=torch.cat([seen.avail_mask[..., : self.spec.basic], seen.obs_mask], dim=-1))
+
+
+class SameNames(PointsAtAgents):
+    """Signs and agents have the same names, and agents point at both."""
+
+    def __init__(self, *words, **settings):
+        super().__init__(*words, **settings)
+        self.spec = replace(self.spec, points="anybody")
+
+
+class NamesTooMany(PointingToyEnv):
+    def __init__(self, *words, **settings):
+        super().__init__(*words, **settings)
+        self.spec = replace(self.spec, names=1)
+
+
 @pytest.mark.parametrize(
-    "targets",
+    ("env_class", "message"),
     [
-        Targets(first=1, agents=slice(3, 7), others=slice(0, 3)),  # four names for three actions
-        Targets(first=1, agents=slice(0, 3), others=slice(3, 6)),  # names that nobody has
+        (PointsBlindly, "may point at an entity that it does not see"),
+        (PointsAtAgents, "may point at more than others"),
+        (SameNames, "two entities of one name"),
+        (NamesTooMany, "names are not 1 to 1"),
     ],
 )
-def test_targets_that_name_nobody_are_noticed(targets: Targets, monkeypatch: pytest.MonkeyPatch) -> None:
-    env = build(ToyEnv)
-    assert env.spec.actions == 4
-    check_env(env)
-    monkeypatch.setattr(ToyEnv, "HAS_TARGETS", True)
-    with pytest.raises(AssertionError, match="targets are None"):
-        check_env(env)
-    env.spec = replace(env.spec, targets=targets)
-    with pytest.raises(AssertionError, match=r"targets .* do not name|does not mean exactly one"):
-        check_env(env)
+def test_actions_that_point_where_they_may_not_are_noticed(env_class, message):
+    check_env(build(PointingToyEnv))
+    with pytest.raises(AssertionError, match=message):
+        check_env(build(env_class))
+
+
+def test_whether_actions_point_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PointingToyEnv, "POINTS", False)
+    with pytest.raises(AssertionError, match="points is 'others', POINTS False"):
+        check_env(build(PointingToyEnv))
+
+
+def test_a_specification_that_points_at_nobody_is_refused() -> None:
+    with pytest.raises(UserError, match="alone: actions point at others, but there are no entities beside the agents"):
+        EnvSpec("alone", 2, 2, 3, 0, 4, 9, points="others")
+    with pytest.raises(ValueError, match="points='enemies' is not one of"):
+        EnvSpec("odd", 2, 4, 3, 0, 4, 9, points="enemies")
+    assert EnvSpec("team", 2, 2, 3, 0, 4, 9, points="teammates").actions == 6

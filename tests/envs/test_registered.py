@@ -12,7 +12,8 @@ from utils.config import load_config
 def test_contract(name):
     limited = hasattr(load_config([f"--env-config={name}"]).env_args, "episode_limit")
     config = load_config([f"--env-config={name}", *["env_args.episode_limit=30"] * limited])
-    with REGISTRY[config.env](config.env_args, num_envs=3, seed=5, device="cpu") as env:
+    kind = REGISTRY[config.env]
+    with kind(kind.fit(config.env_args, config.test_teams), num_envs=3, seed=5, device="cpu") as env:
         check_env(env, steps=40, teams=config.test_teams)
 
 

@@ -135,7 +135,7 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     ("coach_embed_dim=-4", "coach_embed_dim=-4"),
     ("strategy_dim=0", "strategy_dim=0"),
     ("target_values=pair", "the nearest is 'pairs'"),
-    (f"{RESCUE} target_values=pairs", "target_values=pairs: no action of env=rescue targets an entity"),
+    (f"{RESCUE} target_values=pairs", "target_values=pairs: no action of env=rescue points at an entity"),
     # --- learning ----------------------------------------------------------------------------------------------------
     ("learner=rfil", "learner='rfil'"),
     ("gamma=1.5", "gamma=1.5 (command line): must be from 0 to 1"),
@@ -214,7 +214,12 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     (f"{MATRIX} test_teams=BB,bb", "the same team twice, 'BB' and 'bb'"),
     (f"{RESCUE} test_teams=2-8,02-8", "the same team twice"),
     ("test_teams=5-3", "test_teams = '5-3' is not possible"),
-    ("test_teams=17", "test_teams = '17' is not possible"),
+    ("test_teams=33", "test_teams = '33' is not possible"),
+    ("test_teams=8v33", "test_teams = '8v33': enemies = '33' is not possible"),
+    ("test_teams=8v9,8v9", "test_teams has the same team twice"),
+    ("env_args.enemy_team=more", "env_args.enemy_team = 'more' is not possible"),
+    ("env_args.tags=3", "env_args.tags = 3 are too few for 5 units"),
+    ("env_args.max_enemies=99", "env_args.max_enemies = 99 must be from 0 (derived) to 32"),
     ("test_teams=three", "test_teams = 'three' is not possible"),
     ("--env-config=sc2_3m test_teams=4", "test_teams = '4' is not possible in scenario '3m'"),
     (f"{COLLECTION} test_teams=vary", "nor is it 'varying'"),
@@ -337,6 +342,11 @@ STUDY_FAULTS = [
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch) -> Path:
     """The current folder: a file, a run with a checkpoint (in name) and one without."""
+
+    def started(*anything):
+        raise AssertionError("a run was started")
+
+    monkeypatch.setattr(run, "run", started)  # what should have been refused must not train for days
     (tmp_path / "file").write_text("no numbers")
     (tmp_path / "models" / "7" / "100").mkdir(parents=True)
     (tmp_path / "models" / "empty").mkdir()

@@ -48,11 +48,11 @@ def on_policy_loss_and_gradients(learner, batch):
 @pytest.mark.parametrize("rearrangement", [batches.padded, batches.permuted])
 @pytest.mark.parametrize("kind", batches.KINDS)
 def test_loss_and_gradients_do_not_depend_on_slots(kind, rearrangement):
-    spec = batches.make_spec()
+    spec = batches.spec_for(kind)
     batch = batches.random_batch(spec)
     groups = torch.rand(4, spec.entities, generator=torch.Generator().manual_seed(1)) < 0.5
-    other, layout = rearrangement(batch)
-    other_spec = batches.make_spec(agents=layout.new_agents, others=layout.new_others)
+    other, layout = rearrangement(batch, spec)
+    other_spec = batches.spec_for(kind, agents=layout.new_agents, others=layout.new_others)
     other_groups = torch.zeros(4, other_spec.entities, dtype=torch.bool)
     other_groups[:, layout.entities()] = groups
 
@@ -70,12 +70,12 @@ def test_loss_and_gradients_do_not_depend_on_slots(kind, rearrangement):
 
 
 @pytest.mark.parametrize("rearrangement", [batches.padded, batches.permuted])
-@pytest.mark.parametrize("kind", [*batches.MIPI, "mipi_pairs", "mipi_alone_pairs"])
+@pytest.mark.parametrize("kind", [*batches.MIPI, "mipi_pairs", "mipi_alone_pairs", "mipi_slots"])
 def test_steps_of_the_policies_do_not_depend_on_slots(kind, rearrangement):
-    spec = batches.make_spec()
+    spec = batches.spec_for(kind)
     batch = batches.random_batch(spec)
-    other, layout = rearrangement(batch)
-    other_spec = batches.make_spec(agents=layout.new_agents, others=layout.new_others)
+    other, layout = rearrangement(batch, spec)
+    other_spec = batches.spec_for(kind, agents=layout.new_agents, others=layout.new_others)
     groups = torch.rand(4, spec.entities, generator=torch.Generator().manual_seed(1)) < 0.5
     other_groups = torch.zeros(4, other_spec.entities, dtype=torch.bool)
     other_groups[:, layout.entities()] = groups
@@ -98,21 +98,26 @@ def test_steps_of_the_policies_do_not_depend_on_slots(kind, rearrangement):
 
 
 @pytest.mark.parametrize(
-    "kind", ["flex_qmix", "copa", "collaq", "mappo", "mipi", "flex_qmix_pairs", "copa_pairs", "collaq_pairs"]
+    "kind",
+    [
+        *("flex_qmix", "copa", "collaq", "mappo", "mipi", "flex_qmix_pairs", "copa_pairs", "collaq_pairs"),
+        *("refil_slots", "copa_slots", "collaq_slots"),
+    ],
 )
 def test_values_follow_their_agents(kind):
-    spec = batches.make_spec()
+    spec = batches.spec_for(kind)
     batch = batches.random_batch(spec)
     for rearrangement in (batches.padded, batches.permuted):
-        other, layout = rearrangement(batch)
-        other_spec = batches.make_spec(agents=layout.new_agents, others=layout.new_others)
+        other, layout = rearrangement(batch, spec)
+        other_spec = batches.spec_for(kind, agents=layout.new_agents, others=layout.new_others)
         controller = batches.make_learner(kind, spec).controller
         moved = batches.make_learner(kind, other_spec).controller
         q, q_moved = (
             data.unpack(c.unroll(data).q[0])
             for c, data in ((controller, controller.prepare(batch)), (moved, moved.prepare(other)))
         )
-        torch.testing.assert_close(q_moved[:, : q.shape[1], layout.agents], q, rtol=1e-5, atol=1e-5)
+        there = q_moved[:, : q.shape[1], layout.agents][..., layout.actions(q.shape[-1])]
+        torch.testing.assert_close(there, q, rtol=1e-5, atol=1e-5)
         absent = ~other.agent_mask
         assert absent.any()
         assert (q_moved[absent] == 0).all()
@@ -120,11 +125,11 @@ def test_values_follow_their_agents(kind):
 
 @pytest.mark.parametrize("kind", batches.KINDS)
 def test_trimming_a_padded_batch_changes_nothing(kind):
-    spec = batches.make_spec()
+    spec = batches.spec_for(kind)
     batch = batches.random_batch(spec)
-    wide, layout = batches.padded(batch)
+    wide, layout = batches.padded(batch, spec)
     wide = batches.rearrange(batch, layout, garbage=0.0)  # trim reads padding as the replay leaves it
-    trimmed = wide.trim()
+    trimmed = wide.trim(spec.basic)
     assert trimmed.filled_mask.shape == batch.filled_mask.shape
     assert trimmed.entities.shape == batch.entities.shape
     groups = torch.rand(4, spec.entities, generator=torch.Generator().manual_seed(1)) < 0.5

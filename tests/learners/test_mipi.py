@@ -82,7 +82,7 @@ def test_target_by_hand(episodes, regulariser):
     asked = []
     learner.draw = lambda p: asked.append(p) or data.pack(drawn)[data.follows]
     learner.target_controller.unroll = lambda data, **_: Unroll((data.pack(target),))
-    got = learner.targets(data, Unroll((data.pack(target) * 100,), states=states, candidates=(None, None, None)))
+    got = learner.targets(data, Unroll((data.pack(target) * 100,), states=states, targets=(None, None, None)))
 
     wanted = []
     for episode, step in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0)):

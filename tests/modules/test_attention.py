@@ -1,10 +1,11 @@
 """Attention against a slow computation of the same, one agent and one head at a time."""
 
+import math
+
 import pytest
 import torch
 
 from modules.layers.attention import EntityAttention
-from modules.layers.inputs import entity_inputs
 
 
 @pytest.fixture
@@ -79,7 +80,14 @@ def test_heads_must_divide_the_width():
         EntityAttention(4, 6, 4, heads=4)
 
 
-def test_entity_inputs_by_hand():
-    entities = torch.arange(6.0).view(1, 3, 2)
-    rows = entity_inputs(entities, torch.tensor([[-1, 1]]), actions=2, private=torch.tensor([[[7.0], [8.0]]]))
-    assert rows.tolist() == [[[0, 1, 0, 0, 7], [2, 3, 0, 1, 8], [4, 5, 0, 0, 0]]]
+def test_pairs_move_the_logits_by_hand():
+    """One head; agent 0 and entity 1 have the only feature, whose weight adds log 3 to a logit of 0."""
+    layer = EntityAttention(1, 1, 1, heads=1, pair_features=1)
+    with torch.no_grad():
+        layer.query.weight.zero_()
+        layer.key_value.weight.copy_(torch.tensor([[0.0], [1.0]]))
+        layer.out.weight.fill_(1.0)
+        layer.pair.fill_(math.log(3))
+    x, mask = torch.tensor([[[2.0], [6.0]]]), torch.ones(1, 2, 2, dtype=torch.bool)
+    pairs = torch.tensor([[[[0.0], [1.0]], [[0.0], [0.0]]]])
+    torch.testing.assert_close(layer(x, (mask,), None, pairs)[0, 0, :, 0], torch.tensor([(2 + 3 * 6) / 4, 4.0]))

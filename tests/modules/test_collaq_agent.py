@@ -1,7 +1,5 @@
 """CollaQ's agent: what each term sees, three terms from separate passes, memories of their own."""
 
-from dataclasses import replace
-
 import batches
 import pytest
 import torch
@@ -29,9 +27,9 @@ def test_value_by_hand():
 
 
 @pytest.mark.parametrize("alone_view", ["no_teammates", "self"])
-@pytest.mark.parametrize("targets", [None, batches.TARGETS])
-def test_shared_projections_give_what_three_passes_give(alone_view, targets):
-    spec = replace(batches.make_spec(), targets=targets)
+@pytest.mark.parametrize("points", ["", "anybody"])
+def test_shared_projections_give_what_three_passes_give(alone_view, points):
+    spec = batches.make_spec(points=points)
     torch.manual_seed(0)
     controller = batches.make_controller(spec, "collaq", alone_view=alone_view)
     agent = controller.agent

@@ -47,7 +47,7 @@ def values_of(critic, batch):
 def test_values_do_not_depend_on_slots(rearrangement):
     spec = batches.make_spec()
     batch = batches.random_batch(spec)
-    other, _ = rearrangement(batch)
+    other, _ = rearrangement(batch, spec)
     torch.manual_seed(0)
     critic = EntityCritic(CriticSizes(spec.features, batches.EMBED, batches.HEADS))
     values = values_of(critic, batch)

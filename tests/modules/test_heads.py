@@ -1,89 +1,94 @@
-"""Values of actions: one output each, or made of agent and target."""
+"""Values of actions: an output each, an output per name, or made of agent and target."""
 
 import pytest
 import torch
 
-from envs.base import Targets
-from modules.agents.heads import ActionHead, make_candidates
+from modules.agents.heads import Names, PairHead, SlotHead
+from modules.layers.inputs import Rows
 
-# two agents, two others; columns: names of agents, names of others, helper, a number
-TARGETS = Targets(first=2, agents=slice(0, 2), others=slice(2, 4), helpers=(4,))
-ROWS = torch.tensor(
-    [
-        [1.0, 0.0, 0.0, 0.0, 0.0, 2.0],  # agent named 0
-        [0.0, 1.0, 0.0, 0.0, 1.0, 3.0],  # agent named 1, a helper
-        [0.0, 0.0, 0.0, 1.0, 0.0, 5.0],  # other named 1
-        [0.0, 0.0, 1.0, 0.0, 0.0, 7.0],  # other named 0
-    ]
-)
+# two agents, two others; rows are a single number
+ROWS = torch.tensor([[2.0], [3.0], [5.0], [7.0]])
 SEEN = torch.tensor([[True, True, True, False], [True, True, True, True]])
+#: agent 1 may target agent 0 and entity 3; its last target was entity 2
+PAIRS = torch.zeros(2, 4, 2)
+PAIRS[1, 0, 0] = PAIRS[1, 3, 0] = PAIRS[1, 2, 1] = 1.0
 
 
-@pytest.fixture
-def head():
-    """Pairs are worth 10 * ReLU(state + own number - target's number): by hand."""
-    head = ActionHead(state=1, inputs=6, actions=4, targets=TARGETS)
+def make_head(points="anybody"):
+    """Pairs are worth 10 * ReLU(state + own - target's + 0.5 may - 0.25 last): by hand."""
+    head = PairHead(state=1, outputs=3, inputs=1, points=points)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.zero_()
         head.plain.weight[:, 0] = torch.tensor([0.1, 0.2, 0.3])
         head.pair_state.weight[0, 0] = 1.0
-        head.pair_own.weight[0, 5] = 1.0
-        head.pair_target.weight[0, 5] = -1.0
+        head.pair_own.weight[0, 0] = 1.0
+        head.pair_target.weight[0, 0] = -1.0
+        head.pair_features.weight[0] = torch.tensor([0.5, -0.25])
         head.pair_out.weight[0, 0] = 10.0
     return head
 
 
-def test_values_of_pairs(head):
-    """Agent 0 sees the other of number 5, whose name is 1; the helper targets agents: itself, and agent 0."""
-    (seen,) = make_candidates(ROWS, (SEEN,), TARGETS)
-    values = head(torch.tensor([[4.0], [1.0]]), seen)
-    pair = 10 * (4 + 2 - 5)
-    helped = 10 * (1 + 3 - 2), 10 * (1 + 3 - 3)
-    expected = [[0.4, 0.8, 1.2, 1.2 + pair], [0.1, 0.2, 0.3 + helped[0], 0.3 + helped[1]]]
-    torch.testing.assert_close(values, torch.tensor(expected))
+STATES = torch.tensor([[4.0], [6.0]])
 
 
-def test_without_helpers_nobody_targets_an_agent(head):
-    targets = Targets(TARGETS.first, TARGETS.agents, TARGETS.others)
-    (seen,) = make_candidates(ROWS, (torch.ones_like(SEEN),), targets)
-    assert seen.rows.shape == (2, 6)
-    values = head(torch.tensor([[4.0], [5.0]]), seen)
-    expected = [[0.4, 0.8, 1.2, 1.2 + 10], [0.5, 1.0, 1.5 + 10, 1.5 + 30]]
-    torch.testing.assert_close(values, torch.tensor(expected))
+def test_values_of_pairs():
+    head = make_head()
+    (seen,) = head.targets(Rows(ROWS, pairs=PAIRS), (SEEN,))
+    values = head(STATES, seen)
+    one = [0.4, 0.8, 1.2 + 10 * (6 - 2), 1.2 + 10 * (6 - 3), 1.2 + 10 * (6 - 5), 1.2]  # the last one is not seen
+    two = [0.6, 1.2, 1.8 + 10 * (9 - 2 + 0.5), 1.8 + 10 * (9 - 3), 1.8 + 10 * (9 - 5 - 0.25), 1.8 + 10 * (9 - 7 + 0.5)]
+    torch.testing.assert_close(values, torch.tensor([one, two]))
 
 
-def test_each_view_has_its_own_targets(head):
-    states = torch.tensor([[4.0], [1.0]])
-    whole, none = make_candidates(ROWS, (SEEN, torch.zeros_like(SEEN)), TARGETS)
-    assert not torch.equal(head(states, whole), head(states, none))
-    torch.testing.assert_close(head(states, none)[:, 2:], 0.3 * states.expand(2, 2))
+def test_where_nobody_points_at_agents_their_pairs_are_left_out():
+    head = make_head("others")
+    (seen,) = head.targets(Rows(ROWS, pairs=PAIRS), (SEEN,))
+    assert seen.rows.shape == (2, 1)
+    whole = make_head()
+    (all_seen,) = whole.targets(Rows(ROWS, pairs=PAIRS), (SEEN,))
+    values, expected = head(STATES, seen), whole(STATES, all_seen)
+    torch.testing.assert_close(values[:, [0, 1, 4, 5]], expected[:, [0, 1, 4, 5]])
+    torch.testing.assert_close(values[:, 2:4], 0.3 * STATES.expand(2, 2))
 
 
-def test_targets_that_look_alike_are_worth_the_same_whatever_their_names():
-    torch.manual_seed(0)
-    head = ActionHead(state=3, inputs=6, actions=4, targets=TARGETS)
-    with torch.no_grad():  # names themselves may tell, too: not here
-        head.pair_target.weight[:, :4] = 0.0
-    rows = ROWS.clone()
-    rows[3, 5] = rows[2, 5]
-    (seen,) = make_candidates(rows, (torch.ones_like(SEEN),), TARGETS)
-    values = head(torch.randn(2, 3), seen)
-    torch.testing.assert_close(values[0, 2], values[0, 3])
-    swapped = rows.clone()
-    swapped[2:, 2:4] = rows[2:, 2:4].flip(1)
-    swapped[3, 5] = 9.0  # now named 1
-    (seen,) = make_candidates(swapped, (torch.ones_like(SEEN),), TARGETS)
-    moved = head(torch.randn(2, 3), seen)
-    assert moved[0, 2] != moved[0, 3]
+def test_each_view_has_its_own_targets():
+    head = make_head()
+    whole, none = head.targets(Rows(ROWS, pairs=PAIRS), (SEEN, torch.zeros_like(SEEN)))
+    assert not torch.equal(head(STATES, whole), head(STATES, none))
+    torch.testing.assert_close(head(STATES, none)[:, 2:], 0.3 * STATES.expand(2, 4))
+
+
+def test_single_agents_are_teams_of_one():
+    head = make_head()
+    (seen,) = head.targets(Rows(ROWS[None], pairs=PAIRS[None]), (SEEN[None],))
+    chosen = torch.tensor([[False, True]])
+    torch.testing.assert_close(head(STATES[1:][None], seen.of(chosen))[0], head(STATES[None], seen)[0, 1:])
+
+
+def test_an_output_per_name():
+    """Three names; entities are named 2, 0, 0 and 1."""
+    head = SlotHead(state=1, outputs=5, basic=2)
+    with torch.no_grad():
+        head.plain.bias.zero_()
+        head.plain.weight[:, 0] = torch.tensor([0.1, 0.2, 10.0, 20.0, 30.0])
+    values = head(torch.tensor([[1.0], [2.0]]), Names(torch.tensor([2, 0, 0, 1])))
+    expected = torch.tensor([[0.1, 0.2, 30.0, 10.0, 10.0, 20.0], [0.2, 0.4, 60.0, 20.0, 20.0, 40.0]])
+    torch.testing.assert_close(values, expected)
 
 
 def test_a_strategy_changes_what_pairs_are_worth():
     torch.manual_seed(0)
-    head = ActionHead(state=3, inputs=6, actions=4, targets=TARGETS, strategy=2)
-    (seen,) = make_candidates(ROWS, (torch.ones_like(SEEN),), TARGETS)
+    head = PairHead(state=3, outputs=3, inputs=1, strategy=2, points="anybody")
+    (seen,) = head.targets(Rows(ROWS, pairs=PAIRS), (torch.ones_like(SEEN),))
     state = torch.randn(2, 3)
     one, two = (head(torch.cat([state, torch.full((2, 2), z)], dim=-1), seen) for z in (-1.0, 1.0))
     difference = (one - two)[0, 2:]
     assert (difference != 0).all()
     assert difference[0] != difference[1]
+
+
+@pytest.mark.parametrize("head", [PairHead(1, 3, inputs=1, points="others"), SlotHead(1, 3, basic=2)])
+def test_values_of_targets_need_targets(head):
+    with pytest.raises(AssertionError):
+        head(torch.zeros(2, 1))

@@ -76,7 +76,7 @@ class Spy(Controller):
         self.sends = sends
         self.calls: list[dict[str, Any]] = []
 
-    def initial_state(self, num_envs: int) -> ControllerState:
+    def initial_state(self, num_envs: int, agents: int) -> ControllerState:
         return {"steps": torch.zeros(num_envs, dtype=torch.int64)}
 
     def act(self, timestep: TimeStep, last_actions: Tensor, state: ControllerState, **how: Any) -> Decision:

@@ -56,7 +56,7 @@ def test_cells_of_one_name_are_one_training():
 
 def parameters(cell) -> int:
     config = load_config([*cell.words(), "device=cpu"])
-    with builders.build_env(config, 1, 0) as env:
+    with builders.build_env(config, 1, 0, tests=True) as env:
         controller = builders.build_controller(config, env.spec)
         return builders.build_learner(config, controller, env.spec).parameter_counts()["total"]
 

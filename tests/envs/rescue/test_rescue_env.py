@@ -107,7 +107,7 @@ def test_all_runs_are_tested_on_the_same_episodes():
     figures = []
     for seed in (1, 2):
         config = load_config(["--config=scripted", "--env-config=rescue", "with", f"seed={seed}", "policy=greedy"])
-        with builders.build_env(config, 4, seed) as env:
+        with builders.build_env(config, 4, seed, tests=True) as env:
             runner = Runner(env, ScriptedController(SCRIPTED["greedy"](env.spec)), seed=seed)
             play(env, steps=2 * seed)  # wherever training is
             figures.append(runner.evaluate("2-8", 4, builders.test_seed("2-8")))

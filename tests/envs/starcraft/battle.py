@@ -24,7 +24,7 @@ def dummy(like: str = "zealot", **figures: float) -> UnitType:
 
 
 class Battle:
-    """`allies` in slots 0, 1, ...; `enemies` in slots `slots`, `slots` + 1, ..."""
+    """`allies` in slots 0, 1, ...; `enemies` in slots `slots`, `slots` + 1, ...; `enemy_slots` 0: as many."""
 
     def __init__(
         self,
@@ -33,13 +33,14 @@ class Battle:
         slots: int = 0,
         types: Mapping[str, UnitType] | None = None,
         copies: int = 1,
+        enemy_slots: int = 0,
     ) -> None:
         known = {**UNITS, **(types or {})}
         names = list(known)
         self.slots = slots or max(len(allies), len(enemies))
-        self.engine = SkirmishEngine(copies, self.slots, list(known.values()))
-        kinds = torch.full((2 * self.slots, copies), -1, dtype=torch.int64)
-        place = torch.zeros(2, 2 * self.slots, copies)
+        self.engine = SkirmishEngine(copies, self.slots, enemy_slots or self.slots, list(known.values()))
+        kinds = torch.full((self.engine.slots, copies), -1, dtype=torch.int64)
+        place = torch.zeros(2, self.engine.slots, copies)
         for first, side in ((0, allies), (self.slots, enemies)):
             for slot, (name, x, y) in enumerate(side, first):
                 kinds[slot] = names.index(name)
@@ -77,17 +78,21 @@ class Battle:
             self.engine._vitals[("health", "shield", "energy").index(name), slot] = value
 
 
-def arranged(scenario, allies, enemies, max_team=4, tags=None):
-    """An environment with one hand-made battle, and its first time step. Tags are in the order of slots by default."""
-    env = StarCraftEnv(StarCraftEnv.Args(scenario, "3", max_team), num_envs=1, seed=0)
+def arranged(scenario, allies, enemies, max_team=4, max_enemies=0, tags=None):
+    """An environment with one hand-made battle, and its first time step. There are as many slots for enemies as for the
+    team, or `max_enemies`; tags are in the order of slots by default.
+    """
+    rivals = max_enemies or max_team
+    args = StarCraftEnv.Args(scenario, "3", max_team=max_team, max_enemies=rivals)
+    env = StarCraftEnv(args, num_envs=1, seed=0)
     names = SCENARIOS[scenario].unit_names
-    types = torch.full((2 * max_team, 1), -1, dtype=torch.int64)
-    place = torch.zeros(2, 2 * max_team, 1)
+    types = torch.full((max_team + rivals, 1), -1, dtype=torch.int64)
+    place = torch.zeros(2, max_team + rivals, 1)
     for first, side in ((0, allies), (max_team, enemies)):
         for slot, (name, x, y) in enumerate(side, first):
             types[slot] = names.index(name)
             place[:, slot, 0] = torch.tensor([x, y])
-    numbers = torch.arange(max_team).repeat(2) if tags is None else torch.tensor(tags)
+    numbers = torch.cat([torch.arange(max_team), torch.arange(rivals)]) if tags is None else torch.tensor(tags)
     env._begin(torch.tensor([0]), types, place, numbers[:, None])
     return env, env._timestep(torch.zeros(1))
 

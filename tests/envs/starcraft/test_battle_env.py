@@ -1,5 +1,6 @@
 """Episodes: rewards, ends, seeds, resets, settings and pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,18 @@ def play(env, policy="random", steps=1000, team=None):
 
 @pytest.mark.parametrize(
     ("scenario", "team", "largest"),
-    [("sz", "3-5", "8"), ("csz", "3-5", "8"), ("mmm", "3-5", "8"), ("3s5z", "8", "8"), ("3m", "3", "3")],
+    [
+        ("sz", "3-5", "8"),
+        ("csz", "3-5", "8"),
+        ("mmm", "3-5", "8"),
+        ("3s5z", "8", "8"),
+        ("3m", "3", "3"),
+        ("sz", "3-5", "4v7"),
+    ],
 )
 def test_the_contract_of_environments(scenario, team, largest):
     args = StarCraftEnv.resolve_args({"scenario": scenario, "train_team": team, "episode_limit": 25}, [largest])
-    check_env(StarCraftEnv(args, 4, 0), steps=30, teams=[team, largest])
+    check_env(StarCraftEnv(StarCraftEnv.fit(args, [largest]), 4, 0), steps=30, teams=[team, largest])
 
 
 # --- rewards ---
@@ -48,14 +56,14 @@ def test_the_contract_of_environments(scenario, team, largest):
 def test_reward_of_damage_and_kills():
     # the enemy's army: 80 + 80 and 100 + 50, 10 for each, 200 for the win: 530 points make 20
     env, _ = arranged("sz", [("stalker", 10, 16)], [("stalker", 15, 16), ("zealot", 30, 30)])
-    seen = env.step(torch.tensor([[6, 0, 0, 0]]))
+    seen = env.step(torch.tensor([[6 + 4, 0, 0, 0]]))
     assert seen.reward.item() == pytest.approx(18 * 20 / 530)
     env.engine._vitals[0, 4], env.engine._vitals[1, 4] = 10, 0
     env._score._lowest[0] = 10
     seen = env.step(torch.tensor([[1, 0, 0, 0]]))
     assert seen.reward.item() == 0
     for _ in range(2):  # the next shot falls in game loop 30
-        seen = env.step(torch.tensor([[6, 0, 0, 0]]))
+        seen = env.step(torch.tensor([[6 + 4, 0, 0, 0]]))
     # the shot would do 17, but only 10 are left to take
     assert seen.reward.item() == pytest.approx((10 + 10) * 20 / 530)
     assert not seen.done.any()
@@ -78,7 +86,7 @@ def test_regeneration_and_healing_pay_nothing():
     assert env._units.shield[4, 0].item() == pytest.approx(40 + 320 * 2 / 22.4, abs=1e-3)
     # damage that only takes away what came back has been paid for already
     put_enemy(6.0, 1.0)
-    seen = env.step(torch.tensor([[6, 0, 0, 0]]))
+    seen = env.step(torch.tensor([[6 + 4, 0, 0, 0]]))
     assert env._units.shield[4, 0].item() == pytest.approx(68.57 + 2 / 22.4 - 18, abs=0.2)
     assert seen.reward.item() == 0
 
@@ -107,7 +115,7 @@ def test_random_play_never_loses_reward():
 # --- how battles end ---
 
 
-def _strike(allies, enemies, weak, scenario="sz", actions=(6, 0, 0, 0)):
+def _strike(allies, enemies, weak, scenario="sz", actions=(6 + 4, 0, 0, 0)):
     """One step in which the units in the slots `weak` stand before their last half point of health."""
     env, _ = arranged(scenario, allies, enemies)
     for slot in weak:
@@ -163,13 +171,13 @@ def test_a_battle_that_ends_in_its_last_step_is_not_cut_short():
     env, _ = arranged("sz", [("stalker", 14, 16)], [("stalker", 16, 16)])
     env._steps[:] = env.args.episode_limit - 1
     env.engine._vitals[0, 4], env.engine._vitals[1, 4] = 0.5, 0
-    seen = env.step(torch.tensor([[6, 0, 0, 0]]))
+    seen = env.step(torch.tensor([[6 + 4, 0, 0, 0]]))
     assert (seen.terminated.item(), seen.truncated.item()) == (True, False)
 
 
 def test_illegal_actions_are_errors():
     env, _ = arranged("sz", [("stalker", 4, 4)], [("stalker", 28, 28)])
-    for actions in ([6, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0]):
+    for actions in ([6 + 4, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0]):
         with pytest.raises(ValueError, match="illegal actions"):
             env.step(torch.tensor([actions]))
 
@@ -221,9 +229,9 @@ def test_a_partial_reset_leaves_running_battles_alone():
 
 
 def test_tags_are_random_over_all_slots():
-    env = make(4000, scenario="sz", max_team=8)
-    env.reset()
-    tags = env._encoder.tags
+    env = make(4000, scenario="sz", max_team=8, max_enemies=8)
+    env.reset(team="8")
+    tags = env._tags
     for side in (tags[:8], tags[8:]):
         assert torch.equal(side.sort(0).values, torch.arange(8)[:, None].expand(8, 4000))
         # slot 0 has each tag in 500 of 4000 battles, standard deviation 21
@@ -233,14 +241,14 @@ def test_tags_are_random_over_all_slots():
 
 
 def test_teams_of_a_reset():
-    env = make(200, scenario="sz", max_team=8)
+    env = make(200, scenario="sz", max_team=8, max_enemies=8)
     assert env.reset().info["team_size"].unique().tolist() == [3, 4, 5]
     assert env.reset(team="7").info["team_size"].unique().tolist() == [7]
     seen = env.reset(team="1-2")
     assert seen.info["team_size"].unique().tolist() == [1, 2]
     assert torch.equal(seen.agent_mask.sum(1).float(), seen.info["team_size"])
     assert torch.equal(seen.info["team_size"], seen.info["stalker"] + seen.info["zealot"])
-    with pytest.raises(UserError, match="9 slots a side; this environment has 8"):
+    with pytest.raises(UserError, match="needs 9 slots; this environment has 8"):
         env.reset(team="9")
 
 
@@ -249,13 +257,18 @@ def test_teams_of_a_reset():
 
 def test_slots_follow_from_the_teams():
     args = StarCraftEnv.resolve_args({"scenario": "sz"}, ["3-5", "8", "6"])
-    assert (args.max_team, args.train_team) == (8, "3-5")
-    assert StarCraftEnv.resolve_args({"scenario": "3s5z", "train_team": 8}, []).max_team == 8
-    assert StarCraftEnv.resolve_args({"scenario": "sz", "max_team": 12}, ["8"]).max_team == 12
+    assert (args.max_team, args.max_enemies, args.tags, args.train_team) == (0, 0, 8, "3-5")
+    assert StarCraftEnv.resolve_args({"scenario": "3s5z", "train_team": 8}, []).tags == 8
+    assert StarCraftEnv.resolve_args({"scenario": "sz", "max_team": 12}, ["8"]).tags == 12
+    assert StarCraftEnv.resolve_args({"enemy_team": "+2"}, ["8", "9v10-16"]).tags == 16
     env = StarCraftEnv(args, 2, 0)
-    assert (env.spec.agents, env.spec.entities, env.spec.actions) == (8, 16, 14)
-    # tags 16, legal 12, types 2, health, shield, energy, cooldown, 2 x 2 places
-    assert env.spec.features == 16 + 12 + 2 + 4 + 4
+    assert (env.spec.agents, env.spec.entities, env.spec.actions) == (5, 10, 6 + 10)
+    fitted = StarCraftEnv.fit(args, ["8v9", "12"])
+    assert (fitted.max_team, fitted.max_enemies, fitted.tags) == (12, 12, 8)
+    fitted = StarCraftEnv.fit(replace(args, max_team=20), ["8v9"])
+    assert (fitted.max_team, fitted.max_enemies) == (20, 9)
+    # the name, types 2, health, shield, energy, cooldown, 2 x 2 places
+    assert env.spec.features == 1 + 2 + 4 + 4
     assert env.backend == "skirmish"
 
 
@@ -264,9 +277,14 @@ def test_slots_follow_from_the_teams():
     [
         ({"scenario": "zerg"}, [], r"env_args.scenario = 'zerg' is not one of sz, csz"),
         ({"scenaro": "sz"}, [], r"env_args.scenaro is not known .* env_args.scenario"),
-        ({"train_team": "5-3"}, [], r"env_args.train_team = '5-3' .* 1-16"),
-        ({}, ["3-5", "20"], r"test_teams = '20' .* 1-16"),
-        ({"max_team": 6}, ["8"], r"env_args.max_team = 6 .* test_teams = '8'; allowed: 0 \(derived\) or 8-16"),
+        ({"train_team": "5-3"}, [], r"env_args.train_team = '5-3' .* 1-32"),
+        ({}, ["3-5", "40"], r"test_teams = '40' .* 1-32"),
+        ({}, ["3", "8v40"], r"test_teams = '8v40': enemies = '40' .* allowed: .* 1-32"),
+        ({"enemy_team": "many"}, [], r"env_args.enemy_team = 'many' is not possible"),
+        ({"max_enemies": 6}, ["3v8"], r"env_args.max_enemies = 6 .* test_teams = '3v8'; allowed: 0 \(derived\) or 8"),
+        ({"max_enemies": 60}, [], r"env_args.max_enemies = 60 must be from 0 \(derived\) to 32"),
+        ({"tags": 6}, ["8"], r"env_args.tags = 6 are too few for 8 units; allowed: 0 \(derived\) or 8 or more"),
+        ({"max_team": 6}, ["8"], r"env_args.max_team = 6 .* test_teams = '8'; allowed: 0 \(derived\) or 8 or more"),
         ({"max_team": "8"}, [], r"env_args.max_team = '8' must be a whole number"),
         ({"backend": "sc2"}, [], r"'sc2' is not available yet"),
         ({"backend": "starcraft"}, [], r"env_args.backend = 'starcraft' is not one of auto, skirmish, sc2"),
@@ -285,7 +303,7 @@ def test_configurations(name):
     kind = REGISTRY[settings["env"]]
     args = kind.resolve_args(settings["env_args"], settings["test_teams"])
     assert set(settings["env_args"]) == set(StarCraftEnv.Args.__dataclass_fields__)
-    env = kind(args, 2, 0)
+    env = kind(kind.fit(args, settings["test_teams"]), 2, 0)
     assert env.spec.name == name
     for team in settings["test_teams"]:
         env.reset(team=team)
@@ -318,7 +336,7 @@ def test_a_gpu_plays_the_same_battles(scenario):
     seen = ours.reset()
     units = ours._units
     everywhere = torch.arange(16, device="cuda")
-    theirs._begin(everywhere, units.type.cuda(), units.position.cuda(), ours._encoder.tags.cuda())
+    theirs._begin(everywhere, units.type.cuda(), units.position.cuda(), ours._tags.cuda())
     act = ours.SCRIPTED["focus_fire"](ours.spec)
     for _ in range(10):
         actions = act(seen, ours.generator)

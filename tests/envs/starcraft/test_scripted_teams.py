@@ -19,22 +19,22 @@ def decide(policy, scenario, allies, enemies, wounds=()):
 
 def test_attack_nearest():
     enemies = [("zealot", 15.9, 16), ("zealot", 13, 16)]
-    assert decide("attack_nearest", "sz", [("stalker", 10, 16)], enemies) == [7, 0, 0, 0]
+    assert decide("attack_nearest", "sz", [("stalker", 10, 16)], enemies) == [6 + 5, 0, 0, 0]
     # out of range: towards the nearest, along the longer axis
     assert decide("attack_nearest", "sz", [("stalker", 8, 16)], [("zealot", 16, 19)]) == [4, 0, 0, 0]
     assert decide("attack_nearest", "sz", [("stalker", 16, 26)], [("zealot", 15, 16)]) == [3, 0, 0, 0]
     # Medivacs are no goal
-    assert decide("attack_nearest", "mmm", [("marine", 10, 16)], [("medivac", 12, 16), ("marine", 14, 16)])[0] == 7
+    assert decide("attack_nearest", "mmm", [("marine", 10, 16)], [("medivac", 12, 16), ("marine", 14, 16)])[0] == 6 + 5
 
 
 def test_focus_fire():
     enemies = [("zealot", 15, 16), ("zealot", 13, 16)]
     stalker, zealot = ("stalker", 10, 16), ("zealot", 10, 16)
-    assert decide("focus_fire", "sz", [stalker], enemies, wounds=[(4, 50)])[0] == 6
-    assert decide("focus_fire", "sz", [stalker], enemies, wounds=[(5, 50)])[0] == 7
+    assert decide("focus_fire", "sz", [stalker], enemies, wounds=[(4, 50)])[0] == 6 + 4
+    assert decide("focus_fire", "sz", [stalker], enemies, wounds=[(5, 50)])[0] == 6 + 5
     # a Zealot reaches neither of them now: it takes the nearest
-    assert decide("focus_fire", "sz", [zealot], enemies, wounds=[(4, 50)])[0] == 7
-    assert decide("focus_fire", "sz", [("zealot", 14, 16.3)], enemies, wounds=[(4, 50)])[0] == 6
+    assert decide("focus_fire", "sz", [zealot], enemies, wounds=[(4, 50)])[0] == 6 + 5
+    assert decide("focus_fire", "sz", [("zealot", 14, 16.3)], enemies, wounds=[(4, 50)])[0] == 6 + 4
     assert decide("focus_fire", "sz", [stalker], [("zealot", 20, 15)])[0] == 4
 
 

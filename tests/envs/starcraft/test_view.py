@@ -20,10 +20,8 @@ def test_features():
     env, seen = arranged(
         "mmm", [("marine", 8, 16), ("medivac", 12, 20)], [("marauder", 24, 24)], tags=[2, 0, 1, 3, 3, 0, 1, 2]
     )
-    # tags: the allies' four columns, then the enemies'
-    assert feature(env, seen, "tag", 0) == [0, 0, 1, 0, 0, 0, 0, 0]
-    assert feature(env, seen, "tag", 1) == [1, 0, 0, 0, 0, 0, 0, 0]
-    assert feature(env, seen, "tag", 4) == [0, 0, 0, 0, 0, 0, 0, 1]
+    # 1 + the tag
+    assert [feature(env, seen, "name", slot) for slot in (0, 1, 4)] == [[3], [1], [4]]
     assert feature(env, seen, "type", 0) == [1, 0, 0]
     assert feature(env, seen, "type", 1) == [0, 0, 1]
     assert feature(env, seen, "type", 4) == [0, 1, 0]
@@ -35,9 +33,6 @@ def test_features():
     assert feature(env, seen, "position", 4) == [0.5, 0.5]
     # from the centre of mass of the living, ((8 + 12 + 24) / 3, 20)
     assert feature(env, seen, "relative", 1) == pytest.approx([12 - 44 / 3, 0], abs=1e-5)
-    # what each may do, but no-op and stop; nothing for enemies
-    assert feature(env, seen, "legal", 0) == seen.avail_mask[0, 0, 2:].float().tolist()
-    assert feature(env, seen, "legal", 4) == [0] * 8
     # absent slots
     assert seen.entity_mask[0].tolist() == [True, True, False, False, True, False, False, False]
     assert not seen.entities[0, [2, 3, 5, 6, 7]].any()
@@ -46,7 +41,7 @@ def test_features():
 
 def test_cooldown_of_allies_only():
     env, _ = arranged("sz", [("stalker", 16, 16)], [("stalker", 20, 16)])
-    seen = env.step(torch.tensor([[6, 0, 0, 0]]))
+    seen = env.step(torch.tensor([[6 + 4, 0, 0, 0]]))
     # shot in the first of 8 game loops
     assert feature(env, seen, "cooldown", 0) == pytest.approx([(1.34 - 7 / 22.4) / 1.34])
     assert feature(env, seen, "cooldown", 4) == [0]
@@ -62,10 +57,10 @@ def test_sight_and_shooting_range():
     assert mask[1] == [0, 1, 0, 0, 0, 0, 0, 0]
     assert mask[2] == [1, 0, 1, 0, 1, 1, 0, 0]
     assert mask[3] == [0] * 8
-    # 6 to be allowed to attack; tags 1 and 3
-    assert legal(seen, 0) == [1, 2, 3, 4, 5, 7]
+    # 6 to be allowed to attack; enemies have the slots 4 and 5
+    assert legal(seen, 0) == [1, 2, 3, 4, 5, 6 + 4]
     assert legal(seen, 1) == [1, 2, 3, 4, 5]
-    assert legal(seen, 2) == [1, 2, 3, 4, 5, 7, 9]
+    assert legal(seen, 2) == [1, 2, 3, 4, 5, 6 + 4, 6 + 5]
     assert legal(seen, 3) == [0]
 
 
@@ -87,21 +82,20 @@ def test_moves_go_where_they_say():
 def test_who_may_target_whom():
     allies = [("marine", 10, 16), ("marauder", 10, 18), ("medivac", 12, 16), ("medivac", 12, 18)]
     _env, seen = arranged("mmm", allies, [("medivac", 14, 16), ("marine", 14, 18)], tags=[3, 2, 1, 0, 0, 1, 2, 3])
-    assert legal(seen, 0)[5:] == [6, 7]
+    assert legal(seen, 0)[5:] == [6 + 4, 6 + 5]
     # no ground-to-air weapon
-    assert legal(seen, 1)[5:] == [7]
-    # Medivacs: biological allies, wounded or not, by the allies' tags
-    assert legal(seen, 2)[5:] == [8, 9]
-    assert legal(seen, 3)[5:] == [8, 9]
+    assert legal(seen, 1)[5:] == [6 + 5]
+    # Medivacs: biological allies, wounded or not
+    assert legal(seen, 2)[5:] == [6, 7]
+    assert legal(seen, 3)[5:] == [6, 7]
 
 
-def test_the_target_is_the_unit_with_the_tag():
+def test_the_target_is_the_unit_in_the_slot():
     env, _ = arranged(
         "sz", [("stalker", 10, 16)], [("zealot", 14, 15), ("zealot", 14, 17)], tags=[0, 1, 2, 3, 2, 1, 0, 3]
     )
-    env.step(torch.tensor([[6 + 1, 0, 0, 0]]))
+    env.step(torch.tensor([[6 + 5, 0, 0, 0]]))
     assert env._units.shield[4:6, 0].tolist() == [50, 37]
-    env.step(torch.tensor([[6 + 2, 0, 0, 0]]))
     env, _ = arranged(
         "mmm",
         [("medivac", 10, 16), ("marine", 10, 18), ("marine", 10, 14)],
@@ -109,7 +103,7 @@ def test_the_target_is_the_unit_with_the_tag():
         tags=[3, 0, 1, 2, 0, 1, 2, 3],
     )
     env.engine._vitals[0, 1:3] = 20
-    env.step(torch.tensor([[6 + 1, 1, 1, 0]]))
+    env.step(torch.tensor([[6 + 2, 1, 1, 0]]))
     assert env._units.health[1:3, 0].tolist() == [20, 24.5]
 
 
@@ -122,7 +116,8 @@ def test_the_dead_stay_present_and_see_only_themselves():
     seen = env.step(torch.tensor([[1, 1, 0, 0]]))
     assert env._units.alive[:, 0].tolist() == [False, True, False, False, True, True, False, False]
     assert seen.entity_mask[0].tolist() == [True, True, False, False, True, True, False, False]
-    assert not seen.entities[0, 0].any()
+    # nothing of it is left but who it was
+    assert seen.entities[0, 0].tolist() == [-1] + [0] * (env.spec.features - 1)
     assert legal(seen, 0) == [0]
     assert seen.obs_mask[0, 0].int().tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
     assert seen.obs_mask[0, 1].int().tolist() == [0, 1, 0, 0, 1, 1, 0, 0]
@@ -135,18 +130,18 @@ def test_the_dead_stay_present_and_see_only_themselves():
 def test_a_dead_enemy_is_no_target():
     env, _ = arranged("sz", [("stalker", 10, 16)], [("zealot", 14, 15), ("zealot", 14, 17)])
     env.engine._vitals[:2, 4] = 0.5
-    seen = env.step(torch.tensor([[6, 0, 0, 0]]))
-    assert legal(seen, 0)[5:] == [7]
+    seen = env.step(torch.tensor([[6 + 4, 0, 0, 0]]))
+    assert legal(seen, 0)[5:] == [6 + 5]
     assert seen.info["enemies_killed"].item() == 1
 
 
-def test_more_slots_change_nothing_but_the_width_of_tags():
+@pytest.mark.parametrize(("own", "others"), [(7, 7), (3, 9), (5, 3)])
+def test_more_slots_change_nothing(own, others):
     allies = [("marine", 10, 16), ("marauder", 10, 18), ("medivac", 12, 16)]
     enemies = [("medivac", 18, 16), ("marine", 15, 18), ("marine", 15, 14)]
-    small, large = 3, 7
     runs = []
-    for slots in (small, large):
-        env, seen = arranged("mmm", allies, enemies, max_team=slots)
+    for slots, rivals in ((3, 3), (own, others)):
+        env, seen = arranged("mmm", allies, enemies, max_team=slots, max_enemies=rivals)
         act = SCRIPTED["focus_fire"](env.spec)
         steps = [seen]
         for _ in range(12):
@@ -154,20 +149,16 @@ def test_more_slots_change_nothing_but_the_width_of_tags():
             steps.append(seen)
         runs.append((env, steps))
     (env, ours), (wide, theirs) = runs
-    units = [*range(3), *range(large, large + 3)]
+    units = [*range(3), *range(own, own + 3)]
     for one, two in zip(ours, theirs, strict=True):
         torch.testing.assert_close(two.reward, one.reward)
         assert torch.equal(two.obs_mask[:, :3][:, :, units], one.obs_mask)
-        assert torch.equal(two.avail_mask[:, :3, : 6 + small], one.avail_mask)
+        actions = [*range(6), *(6 + slot for slot in units)]
+        assert torch.equal(two.avail_mask[:, :3][:, :, actions], one.avail_mask)
+        assert two.avail_mask[:, :3].sum() == one.avail_mask.sum()
         assert two.entity_mask.sum() == one.entity_mask.sum()
-        for name, part in env.spec.feature_slices.items():
-            theirs_part = two.entities[:, units, wide.spec.feature_slices[name]]
-            ours_part = one.entities[:, :, part]
-            if name == "tag":
-                theirs_part = theirs_part[..., [0, 1, 2, large, large + 1, large + 2]]
-            if name == "legal":
-                theirs_part = theirs_part[..., : 4 + small]
-            torch.testing.assert_close(theirs_part, ours_part)
+        torch.testing.assert_close(two.entities[:, units], one.entities)
+    assert wide.spec.features == env.spec.features
 
 
 def test_features_stay_in_range():
@@ -180,7 +171,7 @@ def test_features_stay_in_range():
             assert seen.entities.isfinite().all()
             for name, part in env.spec.feature_slices.items():
                 # the map is 32 wide: 16 on either side of its centre, at most 27 between a unit and the centre of mass
-                far = {"position": 1.0, "relative": 27.0}.get(name)
+                far = {"position": 1.0, "relative": 27.0, "name": 8.0}.get(name)
                 low, high = (0, 1) if far is None else (-far, far)
                 assert low <= seen.entities[..., part].min()
                 assert seen.entities[..., part].max() <= high
