@@ -54,7 +54,7 @@ def test_a_duel_is_learnt(tmp_path):
         "env_args.train_team": "1", "test_teams": "1", "t_max": 9000, "batch_size": 16, "batch_size_run": 16,
         "training_iters": 8, "buffer_size": 1000, "attn_embed_dim": 32, "attn_heads": 2, "rnn_hidden_dim": 32,
         "hypernet_embed": 32, "epsilon_anneal_time": 4000, "target_update_interval": 64, "test_interval": 100000,
-        "log_interval": 1000, "save_model": False, "threads": 1,
+        "log_interval": 1000, "save_model": False, "threads": 1, "seed": 2,
     }  # fmt: skip
     words = ["--config=vdn", "--env-config=sc2_sz", "with", *(f"{k}={v}" for k, v in settings.items())]
     _, metrics = train(tmp_path / "run", *words)
