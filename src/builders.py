@@ -23,6 +23,7 @@ from modules.agents.collaq_agent import CollaqAgent
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.agents.mipi_agent import MipiAgent
 from modules.coach import Coach, CoachSizes
+from modules.layers.inputs import Reader, make_reader
 from modules.mixers.base import Mixer, MixerSizes
 from utils.config import Config
 from utils.errors import UserError
@@ -64,8 +65,8 @@ def check(config: Config) -> None:
     if learner_class.CONTROLLERS and config.controller not in learner_class.CONTROLLERS:
         wanted = " or ".join(learner_class.CONTROLLERS)
         raise UserError(f"learner={config.learner} needs controller={wanted}, got controller={config.controller}")
-    if config.target_values == "pairs" and not envs.REGISTRY[config.env].HAS_TARGETS:
-        raise UserError(f"target_values=pairs: no action of env={config.env} targets an entity; use slots")
+    if config.target_values == "pairs" and not envs.REGISTRY[config.env].POINTS:
+        raise UserError(f"target_values=pairs: no action of env={config.env} points at an entity; use slots")
     if learner_class.NEEDS_MIXER and mixers.REGISTRY[config.mixer] is None:
         use = ", ".join(name for name, mixer_class in mixers.REGISTRY.items() if mixer_class is not None)
         raise UserError(f"learner={config.learner} needs a mixer, got mixer={config.mixer}: use one of {use}")
@@ -92,10 +93,19 @@ def build_device(config: Config) -> torch.device:
     return device
 
 
-def build_env(config: Config, num_envs: int, seed: int) -> EntityEnv:
-    """`num_envs` environments on the configured host; those in worker processes stay on the CPU."""
+def build_env(config: Config, num_envs: int, seed: int, *, tests: bool) -> EntityEnv:
+    """`num_envs` environments on the configured host, with slots for the training team and, with `tests`, for those that
+    are tested; those in worker processes stay on the CPU.
+    """
     device = build_device(config) if config.runner == "vector" else "cpu"
-    return runners.REGISTRY[config.runner](envs.REGISTRY[config.env], config.env_args, num_envs, seed, device)
+    env_class = envs.REGISTRY[config.env]
+    args = env_class.fit(config.env_args, config.test_teams if tests else ())
+    return runners.REGISTRY[config.runner](env_class, args, num_envs, seed, device)
+
+
+def build_reader(config: Config, spec: EnvSpec) -> Reader:
+    """What the networks read, and how they name actions."""
+    return make_reader(spec, pairs=config.target_values == "pairs")
 
 
 def build_controller(config: Config, spec: EnvSpec) -> Controller:
@@ -104,15 +114,14 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
         return ScriptedController(envs.REGISTRY[config.env].SCRIPTED[config.policy](spec))
     torch.manual_seed(derive_seed(config.seed, "networks"))
     coached = config.controller == "coach"
+    reader = build_reader(config, spec)
     sizes = AgentSizes(
-        inputs=spec.features + spec.actions,
+        reader=reader,
         private=spec.private,
-        actions=spec.actions,
         embed=config.attn_embed_dim,
         heads=config.attn_heads,
         hidden=config.rnn_hidden_dim,
         strategy=config.strategy_dim if coached else 0,
-        targets=spec.targets if config.target_values == "pairs" else None,
     )
     decay = schedules.REGISTRY[config.epsilon_decay]
     schedule = decay(config.epsilon_start, config.epsilon_finish, config.epsilon_anneal_time or config.t_max)
@@ -121,7 +130,7 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
     controller: EntityController
     if coached:
         agent = EntityAgent(sizes)
-        inputs = spec.features + spec.actions + spec.private
+        inputs = reader.width + spec.private
         coach = Coach(CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, config.strategy_dim))
         controller = CoachController(
             agent,
@@ -156,7 +165,7 @@ def build_mixer(config: Config, spec: EnvSpec) -> Mixer | None:
     if mixer_class is None:
         return None
     sizes = MixerSizes(
-        inputs=spec.features + spec.actions + spec.private,
+        inputs=build_reader(config, spec).width + spec.private,
         heads=config.attn_heads,
         hypernet=config.hypernet_embed,
         embed=config.mixing_embed_dim,

@@ -30,7 +30,7 @@ Evaluation = dict[str, dict[str, dict[str, float | int]]]
 def evaluate(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation:
     """Test a checkpoint or a scripted team, without training anything."""
     num_envs = count_test_envs(config)
-    with builders.build_env(config, num_envs, derive_seed(config.seed, "test env")) as env:
+    with builders.build_env(config, num_envs, derive_seed(config.seed, "test env"), tests=True) as env:
         controller = builders.build_controller(config, env.spec)
         tell_what_runs(config, recorder, env)
         t_env = 0

@@ -31,7 +31,8 @@ class Training:
 
     def __init__(self, config: Config, recorder: Recorder, stop: StopSignal) -> None:
         self.config, self.recorder, self.stop = config, recorder, stop
-        env = builders.build_env(config, config.batch_size_run, derive_seed(config.seed, "train env"))
+        apart = config.runner == "vector"
+        env = builders.build_env(config, config.batch_size_run, derive_seed(config.seed, "train env"), tests=not apart)
         controller = builders.build_controller(config, env.spec)
         if not isinstance(controller, EntityController):
             raise UserError(f"controller={config.controller} does not learn")
@@ -44,8 +45,9 @@ class Training:
         self.runner = Runner(env, controller, derive_seed(config.seed, "actions"))
         # worker processes are dear: they serve training and tests in turn; a batch in this process has one of its own
         self.test_runner = self.runner
-        if config.runner == "vector":
-            test_env = builders.build_env(config, count_test_envs(config), derive_seed(config.seed, "test env"))
+        if apart:
+            test_seed = derive_seed(config.seed, "test env")
+            test_env = builders.build_env(config, count_test_envs(config), test_seed, tests=True)
             self.test_runner = Runner(test_env, controller, seed=0)
         self.t_env, self.episodes = 0, 0
         #: when what is due next

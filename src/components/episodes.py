@@ -65,21 +65,37 @@ class EpisodeBatch:
         pieces = {f.name: getattr(self, f.name).split(size) for f in fields(self)}
         return [EpisodeBatch(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
 
-    def trim(self) -> "EpisodeBatch":
+    def trim(self, basic: int) -> "EpisodeBatch":
         """Cut the batch to its longest sequence and to the entity slots that are used in it at all.
 
         Padding changes no value, loss or gradient, so this only saves time. Slots keep their order.
+
+        Args:
+            basic: how many actions mean nobody; where there are more, action `basic + e` points at slot e.
         """
         steps = max(int(self.filled_mask.any(dim=0).sum()), 1)
         used = self.entity_mask[:, : steps + 1].any(dim=0).any(dim=0)
+        points = self.avail_mask.shape[-1] > basic
+        if points:  # somebody who has gone since may have been meant by the action before
+            used[self.start_actions[self.start_actions >= basic] - basic] = True
         slots = used.nonzero().squeeze(1)
         agents = slots[slots < self.agents]
         if len(agents) == 0:  # keep one slot: an empty team axis has no meaning anywhere
             agents = slots.new_zeros(1)
             slots = torch.cat([agents, slots])
-        obs = self.obs_mask[:, : steps + 1]
+        obs, avail = self.obs_mask[:, : steps + 1], self.avail_mask[:, : steps + 1]
+        actions, start = self.actions[:, :steps], self.start_actions
         if len(slots) < self.entity_mask.shape[2]:
             obs = obs[:, :, agents][:, :, :, slots]
+            avail, actions, start = avail[:, :, agents], actions[:, :, agents], start[:, agents]
+            if points:
+                basics = torch.arange(basic, device=slots.device)
+                avail = avail.index_select(3, torch.cat([basics, basic + slots]))
+                # where an action went: basic ones stay, -1 is the last entry
+                moved = torch.zeros(basic + len(used) + 1, dtype=torch.int64, device=slots.device)
+                moved[:basic], moved[-1] = basics, -1
+                moved[basic + slots] = basic + torch.arange(len(slots), device=slots.device)
+                actions, start = moved[actions], moved[start]
             pick = lambda x, index: x.index_select(2, index)  # noqa: E731
         else:
             pick = lambda x, index: x  # noqa: E731
@@ -88,11 +104,11 @@ class EpisodeBatch:
             private=pick(self.private[:, : steps + 1], agents),
             entity_mask=pick(self.entity_mask[:, : steps + 1], slots),
             obs_mask=obs,
-            avail_mask=pick(self.avail_mask[:, : steps + 1], agents),
-            actions=pick(self.actions[:, :steps], agents),
+            avail_mask=avail,
+            actions=actions,
             reward=self.reward[:, :steps],
             terminated=self.terminated[:, :steps],
             truncated=self.truncated[:, :steps],
             filled_mask=self.filled_mask[:, :steps],
-            start_actions=self.start_actions[:, agents],
+            start_actions=start,
         )

@@ -47,6 +47,7 @@ class ReplayBuffer:
         self.capacity = capacity
         self.sequence_length = sequence_length
         self.steps = sequence_length or spec.episode_limit
+        self.basic = spec.basic
         self.device = torch.device(device)
         t, a, e, bools, ints = self.steps, spec.agents, spec.entities, torch.bool, torch.int64
         layout = {
@@ -131,7 +132,7 @@ class ReplayBuffer:
         # memory that was never written says that nothing is legal; padding has action 0, as everywhere
         avail = got["avail_mask"]
         avail[..., 0] |= ~avail.any(dim=-1)
-        return EpisodeBatch(**got).trim()
+        return EpisodeBatch(**got).trim(self.basic)
 
     def state_dict(self) -> dict[str, Any]:
         """The part in use, as tensors and plain numbers."""

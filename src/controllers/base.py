@@ -26,8 +26,8 @@ class Controller(ABC):
     """Chooses actions for a batch of environments. Controllers that learn are also `torch.nn.Module`s."""
 
     @abstractmethod
-    def initial_state(self, num_envs: int) -> ControllerState:
-        """State before the first step of an episode, first axis `num_envs`."""
+    def initial_state(self, num_envs: int, agents: int) -> ControllerState:
+        """State before the first step of an episode, first axis `num_envs`, for as many agent slots."""
 
     @abstractmethod
     def act(

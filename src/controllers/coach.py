@@ -11,7 +11,7 @@ from controllers.entity import Advice, Broadcast, EntityController, Prepared, Un
 from envs.base import EnvSpec, TimeStep
 from modules.agents.entity_agent import EntityAgent
 from modules.coach import Coach
-from modules.layers.inputs import entity_inputs
+from modules.layers.inputs import Rows, with_private
 from utils.masking import full_view
 
 
@@ -40,14 +40,14 @@ class CoachController(EntityController):
     def acts_by(self) -> dict[str, Any]:
         return {**super().acts_by(), "broadcast_interval": self.interval}
 
-    def initial_state(self, num_envs: int) -> ControllerState:
-        strategy = torch.zeros(num_envs, self.spec.agents, self.agent.sizes.strategy, device=self.device)
-        return {**super().initial_state(num_envs), "strategy": strategy}
+    def initial_state(self, num_envs: int, agents: int) -> ControllerState:
+        strategy = torch.zeros(num_envs, agents, self.agent.sizes.strategy, device=self.device)
+        return {**super().initial_state(num_envs, agents), "strategy": strategy}
 
     def _advise(
         self,
         timestep: TimeStep,
-        last_actions: Tensor,
+        rows: Rows,
         state: ControllerState,
         explore: bool,
         generator: torch.Generator,
@@ -58,8 +58,8 @@ class CoachController(EntityController):
         old = state["strategy"]
         if not bool((fresh | regular).any()):
             return old, Advice({"strategy": old}, torch.zeros_like(fresh))
-        inputs = entity_inputs(timestep.entities, last_actions, self.spec.actions, timestep.private)
-        encoding = self.coach.encode(inputs, full_view(timestep.entity_mask, self.spec.agents))
+        inputs = with_private(rows.inputs, timestep.private)
+        encoding = self.coach.encode(inputs, full_view(timestep.entity_mask, agent_mask.shape[1]))
         gaussian = self.coach.strategies(encoding)
         new = gaussian.sample(generator) if explore else gaussian.mean
         if self.beta > 0 and not explore:  # without a threshold even an unchanged strategy is a message

@@ -11,8 +11,8 @@ from components.episodes import EpisodeBatch
 from controllers.base import Controller, ControllerState, Decision
 from envs.base import EnvSpec, TimeStep
 from modules.agents.entity_agent import EntityAgent
-from modules.agents.heads import Candidates
-from modules.layers.inputs import entity_inputs
+from modules.agents.heads import Targets
+from modules.layers.inputs import Reader, Rows, with_private
 from modules.layers.recurrence import Streams, make_streams
 from utils.masking import full_view, joined
 
@@ -61,9 +61,9 @@ class Prepared(NamedTuple):
     acts: Tensor
     #: (M,) bool, rows that follow a played step
     follows: Tensor
-    #: (M, E, D + U) what agents read
-    inputs: Tensor
-    #: (M, E, D + U + P) what coach and mixer read; the same tensor where P = 0
+    #: what agents read at the M rows
+    read: Rows
+    #: (M, E, I + P) what coach and mixer read
     state_inputs: Tensor
     #: (M, A, P)
     private: Tensor
@@ -114,8 +114,8 @@ class Unroll(NamedTuple):
     broadcast: Broadcast | None = None
     #: (K, M, A, H) the recurrent states behind the values, without gradients, where a learner asks more of them
     states: Tensor | None = None
-    #: K: whom the agents may target, beside `states`; None where no values are made of pairs
-    candidates: tuple[Candidates | None, ...] = ()
+    #: K: what heads read beside `states`
+    targets: tuple[Targets, ...] = ()
     #: (M, A, U) CollaQ: Q_collab(o_alone) under the controller's own view
     collab_alone: Tensor | None = None
 
@@ -133,6 +133,7 @@ class EntityController(nn.Module, Controller):
         """
         super().__init__()
         self.agent, self.selector, self.view, self.spec = agent, selector, view, spec
+        self.reader: Reader = agent.sizes.reader
         self.memory_steps = memory_steps
 
     @property
@@ -153,10 +154,10 @@ class EntityController(nn.Module, Controller):
 
     # --- acting ---------------------------------------------------------------------------------------------------
 
-    def initial_state(self, num_envs: int) -> ControllerState:
+    def initial_state(self, num_envs: int, agents: int) -> ControllerState:
         return {
-            "hidden": torch.zeros(num_envs, self.spec.agents, self.agent.state_size, device=self.device),
-            "present": torch.zeros(num_envs, self.spec.agents, dtype=torch.bool, device=self.device),
+            "hidden": torch.zeros(num_envs, agents, self.agent.state_size, device=self.device),
+            "present": torch.zeros(num_envs, agents, dtype=torch.bool, device=self.device),
             "step": torch.zeros(num_envs, dtype=torch.int64, device=self.device),
         }
 
@@ -171,18 +172,18 @@ class EntityController(nn.Module, Controller):
         explore: bool,
         generator: torch.Generator,
     ) -> Decision:
-        inputs = entity_inputs(timestep.entities, last_actions, self.spec.actions)
+        rows = self.reader.read(timestep.entities, timestep.avail_mask, last_actions)
         sight = (self._sight(timestep, state["step"]),)
-        seen = self.agent.perceive(inputs, timestep.private, sight)
+        seen = self.agent.perceive(rows, timestep.private, sight)
         agent_mask = timestep.agent_mask
         begins = agent_mask & ~state["present"]
         if self.memory_steps:
             begins |= (state["step"] % self.memory_steps == 0).unsqueeze(-1)
         hidden = self.agent.remember(seen[0], state["hidden"], begins)
         next_state = {"hidden": hidden, "present": agent_mask, "step": state["step"] + 1}
-        strategy, said = self._advise(timestep, last_actions, state, explore, generator)
-        (candidates,) = self.agent.candidates(inputs, sight)
-        values = self._preferences(hidden, agent_mask, strategy, candidates)
+        strategy, said = self._advise(timestep, rows, state, explore, generator)
+        (targets,) = self.agent.targets(rows, sight)
+        values = self._preferences(hidden, agent_mask, strategy, targets)
         actions = self.selector.select(values, timestep.avail_mask, t_env=t_env, explore=explore, generator=generator)
         return Decision(actions, {**next_state, **said.state}, said.sent)
 
@@ -191,15 +192,15 @@ class EntityController(nn.Module, Controller):
         return self.view.apply(timestep.obs_mask, timestep.entity_mask, step)
 
     def _preferences(
-        self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, candidates: Candidates | None
+        self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, targets: Targets
     ) -> Tensor:
         """Hook: what the selector chooses by, (B, A, U): here the values."""
-        return self.agent.values(hidden, agent_mask, strategy, candidates)
+        return self.agent.values(hidden, agent_mask, strategy, targets)
 
     def _advise(
         self,
         timestep: TimeStep,
-        last_actions: Tensor,
+        rows: Rows,
         state: ControllerState,
         explore: bool,
         generator: torch.Generator,
@@ -220,19 +221,15 @@ class EntityController(nn.Module, Controller):
         def pack(steps: Tensor) -> Tensor:
             return steps.flatten(0, 1).index_select(0, rows)
 
-        entities, last_actions, private = pack(batch.entities), pack(batch.last_actions), pack(batch.private)
-        entity_mask = pack(batch.entity_mask)
-        inputs = entity_inputs(entities, last_actions, self.spec.actions)
-        state_inputs = inputs
-        if private.shape[-1] > 0:
-            state_inputs = entity_inputs(entities, last_actions, self.spec.actions, private)
+        entity_mask, private = pack(batch.entity_mask), pack(batch.private)
+        read = self.reader.read(pack(batch.entities), pack(batch.avail_mask), pack(batch.last_actions))
         return Prepared(
             batch=batch,
             rows=rows,
             acts=acts,
             follows=step > 0,
-            inputs=inputs,
-            state_inputs=state_inputs,
+            read=read,
+            state_inputs=with_private(read.inputs, private),
             private=private,
             entity_mask=entity_mask,
             view_mask=self.view.apply(pack(batch.obs_mask), entity_mask, step),
@@ -262,11 +259,11 @@ class EntityController(nn.Module, Controller):
         views = self._views(data, extra_masks)
         return Unroll(tuple(self.agent.values(states, data.agent_mask, None, seen) for states, seen in views))
 
-    def _views(self, data: Prepared, extra_masks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Candidates | None]]:
-        """Recurrent states (M, A, H) and whom the agents may target, in the controller's view and in each extra one."""
+    def _views(self, data: Prepared, extra_masks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Targets]]:
+        """Recurrent states (M, A, H) and what heads read beside them, in the controller's view and in each extra one."""
         masks = (data.view_mask, *extra_masks)
-        states = self.agent.recall(self.agent.perceive(data.inputs, data.private, masks), data.streams)
-        return zip(states.unbind(), self.agent.candidates(data.inputs, masks), strict=True)
+        states = self.agent.recall(self.agent.perceive(data.read, data.private, masks), data.streams)
+        return zip(states.unbind(), self.agent.targets(data.read, masks), strict=True)
 
 
 class Advice(NamedTuple):

@@ -8,7 +8,7 @@ from torch import Tensor
 from components.action_selectors import ActionSelector
 from controllers.entity import EntityController, Prepared, Unroll, View
 from envs.base import EnvSpec, TimeStep
-from modules.agents.heads import Candidates
+from modules.agents.heads import Targets
 from modules.agents.mipi_agent import MipiAgent
 
 
@@ -47,15 +47,15 @@ class MipiController(EntityController):
         return only_itself(view) if self.alone else view
 
     def _preferences(
-        self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, candidates: Candidates | None
+        self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, targets: Targets
     ) -> Tensor:
-        logits: Tensor = self.agent.policy(hidden, candidates)
+        logits: Tensor = self.agent.policy(hidden, targets)
         return logits
 
     def unroll(
         self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None
     ) -> Unroll:
         """As `EntityController.unroll`, with what the policies are computed from."""
-        states, candidates = zip(*self._views(data, extra_masks), strict=True)
-        q = tuple(self.agent.values(s, data.agent_mask, None, c) for s, c in zip(states, candidates, strict=True))
-        return Unroll(q, states=torch.stack([s.detach() for s in states]), candidates=candidates)
+        states, targets = zip(*self._views(data, extra_masks), strict=True)
+        q = tuple(self.agent.values(s, data.agent_mask, None, t) for s, t in zip(states, targets, strict=True))
+        return Unroll(q, states=torch.stack([s.detach() for s in states]), targets=targets)

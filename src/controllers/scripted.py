@@ -14,7 +14,7 @@ class ScriptedController(Controller):
         """`policy(timestep, generator) -> actions (B, A)`, made for the environment that is played."""
         self.policy = policy
 
-    def initial_state(self, num_envs: int) -> ControllerState:
+    def initial_state(self, num_envs: int, agents: int) -> ControllerState:
         return {}
 
     def act(

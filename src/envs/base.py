@@ -1,5 +1,8 @@
 """What an environment is: a batch of entity sets with masks. Shape letters: B environments, A agent slots, E entity
 slots (agents first), D entity features, P private features, U actions.
+
+**An action may point at an entity**: `U = basic + E` where actions point, and action `basic + e` means the entity in slot e,
+agent or other. The basic actions mean nobody.
 """
 
 from abc import ABC, abstractmethod
@@ -11,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.errors import UserError
 from utils.seeding import make_generator
 
 Env = TypeVar("Env", bound="EntityEnv")
@@ -29,7 +33,7 @@ class TimeStep(NamedTuple):
     entity_mask: Tensor
     #: (B, A, E) agent a sees entity e; always True for itself while present, always False for absent rows and columns.
     obs_mask: Tensor
-    #: (B, A, U) legal actions. Absent agents have exactly action 0.
+    #: (B, A, U) legal actions; nobody may point at an absent entity. Absent agents have exactly action 0.
     avail_mask: Tensor
     #: (B,) the team's reward for the last step; 0 after a reset.
     reward: Tensor
@@ -51,17 +55,10 @@ class TimeStep(NamedTuple):
         return self.terminated | self.truncated
 
 
-@dataclass(frozen=True)
-class Targets:
-    """Actions that name another entity: action `first + k` means the one whose name is k. Names are features, one-hot:
-    column k of `agents` or, for an entity that is no agent, of `others`.
-    """
-
-    first: int
-    agents: slice
-    others: slice
-    #: feature columns that are 1 for agents whose targets are other agents; the targets of all the rest are not agents
-    helpers: tuple[int, ...] = ()
+#: Whom actions may point at, for `EnvSpec.points`; "" is nobody.
+POINTS = ("", "others", "teammates", "anybody")
+#: The feature that tells the entities of an episode apart for networks with an output per target.
+NAME = "name"
 
 
 @dataclass(frozen=True)
@@ -73,19 +70,38 @@ class EnvSpec:
     entities: int
     features: int
     private: int
-    actions: int
+    #: actions that mean nobody; the first one is doing nothing
+    basic: int
     #: longest episode, in steps
     episode_limit: int
     #: feature name -> its columns in `entities`; together they cover all of D without overlap
     feature_slices: Mapping[str, slice] = field(default_factory=dict)
-    #: one name per action, for pages and pictures
+    #: one name per basic action, for pages and pictures
     action_names: tuple[str, ...] = ()
     #: the names in `TimeStep.info`
     info_names: tuple[str, ...] = ()
     #: whether an agent may be given `OWN_MOVE` in place of an action
     own_moves: bool = False
-    #: which actions name an entity; None: none does
-    targets: Targets | None = None
+    #: whom actions point at: "" (nobody), others (no agents), teammates, anybody; `avail_mask` says who may at whom
+    points: str = ""
+    #: how many names there are, which only networks with an output per target read; 0: none. Column 0 of `entities` is
+    #: then `NAME`: 1 + the name, a number drawn anew for every episode, or minus that where the entity shows nothing of
+    #: itself any more (the dead), so that whoever was meant a step ago can still be told. 0: nobody is there. Entities
+    #: that one agent may point at have different names.
+    names: int = 0
+    #: from which action on networks are told which ones are legal, as features of the agents' rows; None: of none
+    legal_from: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.points not in POINTS:
+            raise ValueError(f"{self.name}: points={self.points!r} is not one of {', '.join(map(repr, POINTS))}")
+        if self.points in ("others", "anybody") and self.entities == self.agents:
+            raise UserError(f"{self.name}: actions point at {self.points}, but there are no entities beside the agents")
+
+    @property
+    def actions(self) -> int:
+        """U: basic actions, and one for each entity slot where actions point."""
+        return self.basic + (self.entities if self.points else 0)
 
 
 #: In place of an action: the environment moves this agent by a rule of its own. For scripted teams whose moves no
@@ -108,8 +124,8 @@ class EntityEnv(ABC):
     Args: ClassVar[type]
     #: name -> factory(spec) of the scripted teams that know this environment
     SCRIPTED: ClassVar[Mapping[str, Callable[[EnvSpec], ScriptedPolicy]]] = {}
-    #: whether its specifications say which actions name an entity (`EnvSpec.targets`)
-    HAS_TARGETS: ClassVar[bool] = False
+    #: whether its actions point at entities (`EnvSpec.points`)
+    POINTS: ClassVar[bool] = False
 
     spec: EnvSpec
 
@@ -129,6 +145,13 @@ class EntityEnv(ABC):
             UserError: a key or a value is impossible, or a team does not fit the slots.
         """
         raise NotImplementedError(f"{cls.__name__} does not say how its arguments are resolved")
+
+    @classmethod
+    def fit(cls, args: Any, teams: Sequence[str]) -> Any:
+        """`args` for an environment that plays the training team and `teams`: slots that the user left open become as
+        many as those need. Slots are memory: which episodes are played does not depend on them.
+        """
+        return args
 
     def reset(self, env_mask: Tensor | None = None, team: str | None = None) -> TimeStep:
         """Start new episodes where `env_mask (B,)` is True (everywhere by default) and return the state of all.

@@ -10,6 +10,7 @@ from controllers.coach import CoachController
 from controllers.entity import Broadcast, Prepared, Unroll
 from learners.base import BellmanConfig, BellmanLearner, Metrics
 from modules.coach import CoachSizes, Gaussian, Posterior
+from modules.layers.inputs import PairReader
 from modules.mixers.base import Mixer
 from utils.masking import full_view, masked_mean
 
@@ -41,10 +42,10 @@ class CopaLearner(BellmanLearner):
     def __init__(self, controller: CoachController, mixer: Mixer | None, config: CopaConfig, seed: int) -> None:
         self.posterior: Posterior | None = None
         if config.lambda_variational > 0:
-            spec = controller.spec
-            inputs = spec.features + spec.actions + spec.private
-            sizes = CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, controller.agent.sizes.strategy)
-            self.posterior = Posterior(sizes, spec.actions).to(controller.device)
+            reader, private = controller.reader, controller.agent.sizes.private
+            strategy = controller.agent.sizes.strategy
+            sizes = CoachSizes(reader.width + private, config.coach_embed_dim, config.attn_heads, strategy)
+            self.posterior = Posterior(sizes, reader.outputs, min(reader.pair_features, 1)).to(controller.device)
         super().__init__(controller, mixer, config, seed)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -87,15 +88,22 @@ class CopaLearner(BellmanLearner):
             return broadcast.strategy.sum() * 0.0
         full = full_view(data.entity_mask, data.batch.agents)
         masks = torch.where((phase == 0).view(-1, 1, 1), full, data.view_mask)
-        judged = self.posterior(self._with_actions(data)[rows], masks[rows])
+        inputs, pairs = self._with_actions(data)
+        judged = self.posterior(inputs[rows], masks[rows], None if pairs is None else pairs[rows])
         present = data.agent_mask[rows]
         log_density = judged.log_density(broadcast.strategy[rows]).clamp(*LOG_DENSITY_BOUNDS).sum(dim=-1)
         sent = (broadcast.sent[rows] & present).sum().clamp(min=1)
         return log_density.masked_fill(~present, 0.0).sum() / sent
 
-    def _with_actions(self, data: Prepared) -> Tensor:
-        """The state inputs with the action that was chosen next on each agent's row: (M, E, .. + U)."""
-        actions = F.pad(data.batch.actions, (0, 0, 0, 1))  # nothing is chosen at the last observation
-        taken = F.one_hot(data.pack(actions), self.controller.spec.actions).to(data.state_inputs.dtype)
+    def _with_actions(self, data: Prepared) -> tuple[Tensor, Tensor | None]:
+        """The state inputs with the action that was chosen next on each agent's row (M, E, I + P + W), and at whom it
+        points (M, A, E, 1) where the row does not tell.
+        """
+        reader = self.controller.reader
+        actions = data.pack(F.pad(data.batch.actions, (0, 0, 0, 1)))  # nothing is chosen at the last observation
+        taken = reader.one_hot(actions, data.read.names).to(data.state_inputs.dtype)
         others = data.state_inputs.shape[1] - taken.shape[1]
-        return torch.cat([data.state_inputs, F.pad(taken, (0, 0, 0, others))], dim=-1)
+        inputs = torch.cat([data.state_inputs, F.pad(taken, (0, 0, 0, others))], dim=-1)
+        if not isinstance(reader, PairReader):
+            return inputs, None
+        return inputs, reader.pointed(actions, inputs.shape[1]).unsqueeze(-1).to(inputs.dtype)

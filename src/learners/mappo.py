@@ -54,8 +54,8 @@ class MappoLearner(Learner):
     OPTIMISER = torch.optim.Adam  # as in MAPPO; its steps do not depend on the scale of a loss
 
     def __init__(self, controller: EntityController, mixer: Mixer | None, config: MappoConfig, seed: int) -> None:
-        spec = controller.spec
-        sizes = CriticSizes(spec.features + spec.actions + spec.private, config.attn_embed_dim, config.attn_heads)
+        inputs = controller.reader.width + controller.agent.sizes.private
+        sizes = CriticSizes(inputs, config.attn_embed_dim, config.attn_heads)
         self.critic = EntityCritic(sizes).to(controller.device)
         super().__init__(controller, mixer, config, seed)
 
@@ -96,7 +96,7 @@ class MappoLearner(Learner):
 
         Episodes are independent of each other, so neighbours make a mini-batch as random as any.
         """
-        lessons = [self._judge(part.trim()) for part in batch.split(self.config.num_mini_batch)]
+        lessons = [self._judge(part.trim(self.controller.spec.basic)) for part in batch.split(self.config.num_mini_batch)]
         returns = torch.cat([lesson.returns for lesson in lessons])
         advantages = torch.cat([lesson.advantages for lesson in lessons])
         # an advantage counts once for each agent that was there

@@ -16,7 +16,7 @@ from controllers.entity import Prepared, Unroll
 from controllers.mipi import MipiController, only_itself
 from learners.base import BellmanLearner, Metrics
 from learners.refil import RefilConfig, RefilLearner
-from modules.agents.heads import ActionHead, Candidates
+from modules.agents.heads import ActionHead, Targets
 from utils.masking import masked_log_softmax
 
 
@@ -49,8 +49,8 @@ class Features(NamedTuple):
     utility: Tensor
     #: (N, U) legal actions
     avail_mask: Tensor
-    #: beside the three kinds of states: whom these single agents may target; None where no logits are made of pairs
-    candidates: tuple[Candidates | None, ...] = (None, None, None)
+    #: what heads read beside the three kinds of states, of these single agents
+    targets: tuple[Targets, ...] = (None, None, None)
 
 
 class MipiLearner(RefilLearner):
@@ -86,7 +86,7 @@ class MipiLearner(RefilLearner):
         follows = data.follows
         avail_mask = data.pack(data.batch.avail_mask)[follows]
         whole, own = (
-            seen and seen.at(follows) for seen in (online.candidates[self._policy_view], online.candidates[-1])
+            seen and seen.at(follows) for seen in (online.targets[self._policy_view], online.targets[-1])
         )
         log_policy = self._log_policy(online.states[self._policy_view][follows], avail_mask, whole)
         log_prior = self._log_prior(online.states[-1][follows], avail_mask, own)
@@ -131,30 +131,30 @@ class MipiLearner(RefilLearner):
         whole, imagined, own = views = self._policy_view, -1 if self.controller.alone else 1, -1
         avail_mask = data.pack(data.batch.avail_mask)[played]
         utility = online.q[0].detach()[played].float()
-        candidates = tuple(seen and seen.of(played) for seen in (online.candidates[view] for view in views))
-        return Features(states[whole], states[imagined], states[own], utility, avail_mask, candidates)
+        targets = tuple(seen and seen.of(played) for seen in (online.targets[view] for view in views))
+        return Features(states[whole], states[imagined], states[own], utility, avail_mask, targets)
 
     def marginal_loss(self, features: Features) -> Tensor:
         """Cross-entropy of the marginal with the policies of imagined teams, the negative of equation 17."""
         with torch.no_grad():
-            log_policy = self._log_policy(features.imagined, features.avail_mask, features.candidates[1])
+            log_policy = self._log_policy(features.imagined, features.avail_mask, features.targets[1])
             policy = log_policy.exp() * features.avail_mask
-        log_marginal = self._log_marginal(features.own, features.avail_mask, features.candidates[2])
+        log_marginal = self._log_marginal(features.own, features.avail_mask, features.targets[2])
         return -(policy * log_marginal).sum() / max(len(policy), 1)
 
     def policy_loss(self, features: Features) -> Tensor:
         """`E_u[alpha * log(pi(u|s) / pi(u|s+)) - Q(s, u)]` exactly, over all legal actions (equation 18)."""
         with torch.no_grad():
-            log_prior = self._log_prior(features.own, features.avail_mask, features.candidates[2])
-        log_policy = self._log_policy(features.whole, features.avail_mask, features.candidates[0])
+            log_prior = self._log_prior(features.own, features.avail_mask, features.targets[2])
+        log_policy = self._log_policy(features.whole, features.avail_mask, features.targets[0])
         cost = self.strength * (log_policy - log_prior) - features.utility
         return (log_policy.exp() * features.avail_mask * cost).sum() / max(len(cost), 1)
 
     @torch.no_grad()
     def policy_figures(self, features: Features) -> Metrics:
         """Mutual information and entropy of the policies, in nats, means over present agents and played steps."""
-        log_policy = self._log_policy(features.whole, features.avail_mask, features.candidates[0])
-        log_marginal = self._log_marginal(features.own, features.avail_mask, features.candidates[2])
+        log_policy = self._log_policy(features.whole, features.avail_mask, features.targets[0])
+        log_marginal = self._log_marginal(features.own, features.avail_mask, features.targets[2])
         policy = log_policy.exp() * features.avail_mask
         return {
             "mutual_information": (policy * (log_policy - log_marginal)).sum() / max(len(policy), 1),
@@ -170,24 +170,24 @@ class MipiLearner(RefilLearner):
         """Which of the passes the policy's states come from."""
         return -1 if self.controller.alone else 0
 
-    def _log_policy(self, states: Tensor, avail_mask: Tensor, candidates: Candidates | None = None) -> Tensor:
+    def _log_policy(self, states: Tensor, avail_mask: Tensor, targets: Targets = None) -> Tensor:
         """`states (..., H)`, `avail_mask (..., U)` -> log pi(u|s) (..., U), 0 for illegal actions."""
-        return masked_log_softmax(logits(self.controller.agent.policy, states, candidates), avail_mask)
+        return masked_log_softmax(logits(self.controller.agent.policy, states, targets), avail_mask)
 
-    def _log_marginal(self, states: Tensor, avail_mask: Tensor, candidates: Candidates | None = None) -> Tensor:
+    def _log_marginal(self, states: Tensor, avail_mask: Tensor, targets: Targets = None) -> Tensor:
         """As `_log_policy`, log pi(u|s+)."""
-        return masked_log_softmax(logits(self.controller.agent.marginal, states, candidates), avail_mask)
+        return masked_log_softmax(logits(self.controller.agent.marginal, states, targets), avail_mask)
 
-    def _log_prior(self, states: Tensor, avail_mask: Tensor, candidates: Candidates | None = None) -> Tensor:
+    def _log_prior(self, states: Tensor, avail_mask: Tensor, targets: Targets = None) -> Tensor:
         """What the policy is compared with: the marginal; for the entropy nothing, whose logarithm is 0."""
         if self.config.regulariser == "entropy":
             return torch.zeros_like(avail_mask, dtype=torch.float32)
-        return self._log_marginal(states, avail_mask, candidates)
+        return self._log_marginal(states, avail_mask, targets)
 
 
-def logits(head: ActionHead, states: Tensor, candidates: Candidates | None) -> Tensor:
+def logits(head: ActionHead, states: Tensor, targets: Targets) -> Tensor:
     """What `head` makes of teams (M, A, H), or of single agents (N, H), which are teams of one to it: (..., U)."""
-    if candidates is not None and states.dim() < candidates.own.dim():
-        return logits(head, states.unsqueeze(-2), candidates).squeeze(-2)
-    found: Tensor = head(states, candidates)
+    if states.dim() == 2:
+        return logits(head, states.unsqueeze(-2), targets).squeeze(-2)
+    found: Tensor = head(states, targets)
     return found.float()

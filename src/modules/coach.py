@@ -17,7 +17,7 @@ LOG_TWO_PI = math.log(2 * math.pi)
 class CoachSizes:
     """Widths of the coach and of the posterior."""
 
-    #: D + U + P
+    #: I + P
     inputs: int
     #: width of embedding and attention, and of the encoding
     embed: int
@@ -78,7 +78,7 @@ class Coach(nn.Module):
     def encode(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """
         Args:
-            inputs (M, E, D + U + P): from `entity_inputs`, private features included.
+            inputs (M, E, I + P): from a reader, private features included.
             mask (M, A, E): who is present, `full_view`.
 
         Returns:
@@ -96,20 +96,29 @@ class Coach(nn.Module):
 class Posterior(nn.Module):
     """`q_xi(z | one step)`: what the strategy was, judged from one observation and the action that followed."""
 
-    def __init__(self, sizes: CoachSizes, actions: int) -> None:
-        super().__init__()
-        self.embed = scaled_linear(sizes.inputs + actions, sizes.embed, relu=True)
-        self.attention = EntityAttention(sizes.embed, sizes.embed, sizes.embed, sizes.heads)
-        self.head = GaussianHead(sizes.embed, sizes.strategy, hidden=True)
-
-    def forward(self, inputs: Tensor, mask: Tensor) -> Gaussian:
+    def __init__(self, sizes: CoachSizes, outputs: int, pair_features: int = 0) -> None:
         """
         Args:
-            inputs (M, E, D + U + P + U): `entity_inputs` with the chosen action appended to the agents' rows.
+            outputs: W, actions as networks know them.
+            pair_features: 1 where actions point and W does not say at whom; else 0.
+        """
+        super().__init__()
+        self.embed = scaled_linear(sizes.inputs + outputs, sizes.embed, relu=True)
+        self.attention = EntityAttention(
+            sizes.embed, sizes.embed, sizes.embed, sizes.heads, pair_features=pair_features
+        )
+        self.head = GaussianHead(sizes.embed, sizes.strategy, hidden=True)
+
+    def forward(self, inputs: Tensor, mask: Tensor, pairs: Tensor | None = None) -> Gaussian:
+        """
+        Args:
+            inputs (M, E, I + P + W): rows with the chosen action appended to those of the agents.
             mask (M, A, E): what each agent looks at.
+            pairs (M, A, E, pair_features): at whom the chosen action points.
 
         Returns:
             a distribution over strategies (M, A, Z)
         """
-        gaussian: Gaussian = self.head(self.attention(torch.relu(self.embed(inputs)), (mask,))[0])
+        embedded = torch.relu(self.embed(inputs))
+        gaussian: Gaussian = self.head(self.attention(embedded, (mask,), None, pairs)[0])
         return gaussian

@@ -102,7 +102,7 @@ class Runner:
         env, controller = self.env, self.controller
         seen = env.reset(team=team)
         history = _History(env.spec, seen) if record else None
-        state = controller.initial_state(env.num_envs)
+        state = controller.initial_state(env.num_envs, env.spec.agents)
         last_actions = torch.full((env.num_envs, env.spec.agents), -1, dtype=torch.int64, device=env.device)
         alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
         returns = torch.zeros(env.num_envs, device=env.device)

@@ -48,7 +48,7 @@ class MatrixGameEnv(EntityEnv):
             entities=2 * AGENTS,
             features=AGENTS + len(TYPES),
             private=0,
-            actions=ACTIONS,
+            basic=ACTIONS,
             episode_limit=1,
             feature_slices={"agent": slice(0, AGENTS), "type": slice(AGENTS, AGENTS + len(TYPES))},
             action_names=("0", "1"),

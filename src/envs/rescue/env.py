@@ -63,7 +63,7 @@ class RescueEnv(EntityEnv):
             entities=args.max_team + FIRES,
             features=6,
             private=0,
-            actions=1 + len(MOVES),
+            basic=1 + len(MOVES),
             episode_limit=args.episode_limit,
             feature_slices={
                 "robot": slice(0, 1),

@@ -1,9 +1,9 @@
 """From units to what agents see and may do, and back from actions to orders. The same for every battle engine.
 
-Shape letters: B battles, R battles that begin anew, S unit slots (= E entities), M = S / 2 slots of one side (= A
-agents, and the number of tags), D features, U = 6 + M actions, K unit types. Work is done with the battle as the last
-axis, like the engines', and turned round at the end. Flags on the way are floats, 0 or 1: torch compares and multiplies
-floats several times faster than it makes bools.
+Shape letters: B battles, R battles that begin anew, S unit slots (= E entities), the first A of them allies (= agents), D
+features, U = 6 + E actions, K unit types. Work is done with the battle as the last axis, like the engines', and turned
+round at the end. Flags on the way are floats, 0 or 1: torch compares and multiplies floats several times faster than it
+makes bools.
 """
 
 from typing import NamedTuple
@@ -11,12 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from envs.base import EnvSpec, Targets
+from envs.base import NAME, EnvSpec
 from envs.starcraft.engine import Order, Orders, Units
 from envs.starcraft.scenarios import MAP_SIZE, UNITS, Scenario, UnitTable, UnitType
 
-#: Actions: 0 no-op (absent or dead only), 1 stop, 2-5 move, 6 + k target the unit with tag k.
+#: Actions: 0 no-op (absent or dead only), 1 stop, 2-5 move, 6 + e target the unit in slot e.
 STOP, FIRST_MOVE, FIRST_TARGET = 1, 2, 6
+ACTIONS = ("no-op", "stop", "north", "south", "east", "west")
 MOVES = ((0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0))
 MOVE_AMOUNT = 2.0
 #: Ranges for what is legal and what is seen: between centres, the same for all units.
@@ -29,13 +30,11 @@ REWARD_MAX = 20.0
 FIGURES = ("battle_won", "enemies_killed", "allies_alive", "team_size")
 
 
-def make_spec(scenario: Scenario, max_team: int, episode_limit: int) -> EnvSpec:
-    """Sizes and feature columns for `max_team` slots a side."""
+def make_spec(scenario: Scenario, allies: int, enemies: int, tags: int, episode_limit: int) -> EnvSpec:
+    """Sizes and feature columns for so many slots on either side, and so many tags to tell the units of one by."""
     kinds = scenario.unit_names
-    actions = FIRST_TARGET + max_team
     widths = {
-        "tag": 2 * max_team,
-        "legal": actions - FIRST_MOVE,
+        NAME: 1,
         "type": len(kinds),
         "health": 1,
         "shield": 1,
@@ -48,25 +47,20 @@ def make_spec(scenario: Scenario, max_team: int, episode_limit: int) -> EnvSpec:
     for name, width in widths.items():
         slices[name] = slice(start, start + width)
         start += width
-    tags, types = slices["tag"].start, slices["type"].start
-    targets = Targets(
-        first=FIRST_TARGET,
-        agents=slice(tags, tags + max_team),
-        others=slice(tags + max_team, tags + 2 * max_team),
-        helpers=tuple(types + kind for kind, name in enumerate(kinds) if UNITS[name].heal > 0),
-    )
     return EnvSpec(
         name=f"sc2_{scenario.name}",
-        agents=max_team,
-        entities=2 * max_team,
+        agents=allies,
+        entities=allies + enemies,
         features=start,
         private=0,
-        actions=actions,
+        basic=FIRST_TARGET,
         episode_limit=episode_limit,
         feature_slices=slices,
-        action_names=("no-op", "stop", "north", "south", "east", "west", *(f"target {tag}" for tag in range(max_team))),
+        action_names=ACTIONS,
         info_names=(*FIGURES, *kinds),
-        targets=targets,
+        points="anybody" if any(UNITS[name].heal > 0 for name in kinds) else "others",
+        names=tags,
+        legal_from=FIRST_MOVE,
     )
 
 
@@ -80,18 +74,14 @@ class View(NamedTuple):
 
 
 class Encoder:
-    """Turns units into entities and actions into orders, for the tags of the running episodes."""
+    """Turns units into entities and actions into orders."""
 
     def __init__(
         self, spec: EnvSpec, units: tuple[UnitType, ...], num_battles: int, device: torch.device | str
     ) -> None:
         self.spec = spec
         self.table = UnitTable(units, device)
-        slots = 2 * spec.agents
-        #: (S, B) the tag of each unit, 0 to M - 1 on either side
-        self.tags = torch.arange(spec.agents, device=device).repeat(2)[:, None].expand(slots, num_battles).clone()
-        #: (S, B) the slot that has tag k, for the allies' tags and then for the enemies'
-        self.slot_of_tag = self.tags.clone()
+        slots = spec.entities
         self._steps = torch.tensor(MOVES, device=device).T * MOVE_AMOUNT
         self._others = 1 - torch.eye(spec.agents, device=device)[:, :, None]
         #: (E, D, B) the features that only change when a unit dies
@@ -115,11 +105,8 @@ class Encoder:
         self._may_target = torch.stack([patients, prey]).float()
 
     def begin(self, battles: Tensor, types: Tensor, tags: Tensor) -> None:
-        """Take up new episodes in `battles (R,)`, with unit `types (S, R)` and `tags (S, R)`."""
-        team = self.spec.agents
-        self.tags[:, battles] = tags
-        # the inverse of a permutation is its arg sort
-        self.slot_of_tag[:, battles] = torch.cat([tags[:team].argsort(0), tags[team:].argsort(0)])
+        """Take up new episodes in `battles (R,)`, with unit `types (S, R)` and `tags (S, R)`, numbers from 0 on."""
+        team, columns = self.spec.agents, self.spec.feature_slices
         allies, enemies = types[:team], types[team:]
         self._healer[:, battles] = self._heals[allies]
         self._full[..., battles] = self._gauges[:, types].transpose(0, 1)
@@ -128,11 +115,8 @@ class Encoder:
         prey = self._may_target[1, allies[:, None], enemies]
         self._target_pair[..., battles] = torch.cat([patients, prey], dim=1)
 
-        static = torch.zeros(2 * team, self.spec.features, len(battles), device=types.device)
-        columns = self.spec.feature_slices
-        tag_columns = static[:, columns["tag"]]
-        tag_columns[:team, :team].scatter_(1, tags[:team, None], 1.0)
-        tag_columns[team:, team:].scatter_(1, tags[team:, None], 1.0)
+        static = torch.zeros(len(types), self.spec.features, len(battles), device=types.device)
+        static[:, columns[NAME].start] = torch.where(types >= 0, tags + 1, 0).float()
         kinds = torch.arange(len(self.table.units), device=types.device)[:, None]
         static[:, columns["type"]] = (types[:, None] == kinds).float()
         self._static[..., battles] = static
@@ -151,14 +135,15 @@ class Encoder:
         # the dead see themselves
         sees.diagonal(dim1=0, dim2=1).copy_(present[:team].T)
         targets = square.le_(SHOOT_RANGE**2).mul_(both_alive).mul_(self._target_pair[..., at])
-        avail = self._legal(position[:, :team], living[:team], targets, self.slot_of_tag[:, at])
+        avail = self._legal(position[:, :team], living[:team], targets)
 
         half = MAP_SIZE / 2
         place = position * living
         centre = place.sum(1) / living.sum(0).clamp(min=1)
         # a buffer, because memory of this size is given back to the system and asked for again at every step
         entities = torch.mul(self._static[..., at], living[:, None], out=self._canvas if battles is None else None)
-        entities[:team, columns["legal"]] = avail[:, FIRST_MOVE:]
+        # of the dead nothing is left but who they were, as a negative number
+        entities[:, columns[NAME].start] = self._static[:, columns[NAME].start, at] * (2 * living - 1)
         # (E, 8, R) in the order of the feature columns from "health" on
         moving = entities[:, columns["health"].start : columns["relative"].stop]
         gauges = (units.health, units.shield, units.energy, units.cooldown)
@@ -176,37 +161,29 @@ class Encoder:
             avail_mask=_battle_first(avail.bool()),
         )
 
-    def _legal(self, position: Tensor, living: Tensor, targets: Tensor, slot_of_tag: Tensor) -> Tensor:
+    def _legal(self, position: Tensor, living: Tensor, targets: Tensor) -> Tensor:
         """Legal actions (A, U, R) of agents at `position (2, A, R)`, `living (A, R)`; `targets (A, S, R)`: whom each
-        may target; `slot_of_tag (S, R)`.
+        may target.
         """
-        team = self.spec.agents
         x, y = position
-        avail = targets.new_empty(team, self.spec.actions, targets.shape[-1])
+        avail = targets.new_empty(self.spec.agents, self.spec.actions, targets.shape[-1])
         avail[:, 0] = 1 - living
         avail[:, STOP] = living
         moves = (y <= MAP_SIZE - MOVE_AMOUNT, y >= MOVE_AMOUNT, x <= MAP_SIZE - MOVE_AMOUNT, x >= MOVE_AMOUNT)
         for action, inside in enumerate(moves, FIRST_MOVE):
             torch.mul(living, inside, out=avail[:, action])
-        # an agent has targets on one side only, so that both sides may share the tags' columns
-        of_tag = slot_of_tag.expand(team, -1, -1)
-        at_tag = avail[:, FIRST_TARGET:]
-        at_tag.copy_(targets[:, :team].gather(1, of_tag[:, :team]))
-        at_tag.add_(targets[:, team:].gather(1, of_tag[:, team:]))
+        avail[:, FIRST_TARGET:] = targets
         return avail
 
     def orders(self, actions: Tensor, units: Units) -> Orders:
         """What `actions (B, A)` tell the units to do."""
-        team = self.spec.agents
         action = actions.T
         moves = (action >= FIRST_MOVE) & (action < FIRST_TARGET)
-        at_unit = action >= FIRST_TARGET
-        point = units.position[:, :team] + self._steps[:, (action - FIRST_MOVE).clamp(0, len(MOVES) - 1)]
-        tag = (action - FIRST_TARGET).clamp(min=0)
-        ally, enemy = self.slot_of_tag[:team].gather(0, tag), self.slot_of_tag[team:].gather(0, tag) + team
+        point = units.position[:, : self.spec.agents] + self._steps[:, (action - FIRST_MOVE).clamp(0, len(MOVES) - 1)]
         order = torch.where(self._healer, int(Order.HEAL), int(Order.ATTACK))
-        kind = torch.where(at_unit, order, torch.where(moves, int(Order.MOVE), int(Order.STOP)))
-        return Orders(kind=kind, point=point, target=torch.where(self._healer, ally, enemy))
+        other = torch.where(moves, int(Order.MOVE), int(Order.STOP))
+        kind = torch.where(action >= FIRST_TARGET, order, other)
+        return Orders(kind=kind, point=point, target=(action - FIRST_TARGET).clamp(min=0))
 
 
 class Score:
@@ -223,9 +200,9 @@ class Score:
         self.table = UnitTable(units, device)
         self.team = spec.agents
         kinds = len(units)
-        self._lowest = torch.zeros(self.team, num_battles, device=device)
+        self._lowest = torch.zeros(spec.entities - self.team, num_battles, device=device)
         self._scale = torch.ones(num_battles, device=device)
-        self._fighter = torch.zeros(2 * self.team, num_battles, dtype=torch.bool, device=device)
+        self._fighter = torch.zeros(spec.entities, num_battles, dtype=torch.bool, device=device)
         self._kinds = torch.arange(kinds, device=device)[:, None]
         self.composition = torch.zeros(kinds, num_battles, device=device)
         self.killed = torch.zeros(num_battles, device=device)

@@ -1,6 +1,6 @@
 """What a battle engine is: it moves the units of a batch of battles, and knows nothing of agents or rewards.
 
-Shape letters: B battles, S unit slots (the first half allies, the second half enemies), A = S / 2. **The battle is the
+Shape letters: B battles, S unit slots, the first A of them allies, the others enemies. **The battle is the
 last axis here**, so that pair matrices `(S, S, B)` are summed over units in long contiguous rows; `encoding.py` turns
 everything round once per step.
 """

@@ -13,10 +13,18 @@ from envs.base import EntityEnv, TimeStep
 from envs.starcraft.encoding import Encoder, Score, View, make_spec
 from envs.starcraft.picture import draw
 from envs.starcraft.placement import draws_needed, place_armies
-from envs.starcraft.scenarios import LARGEST_TEAM, SCENARIOS, UNITS, army_table, parse_team
+from envs.starcraft.scenarios import (
+    LARGEST_TEAM,
+    SCENARIOS,
+    UNITS,
+    Sides,
+    draw_armies,
+    draw_tags,
+    drawn_units,
+    parse_team,
+)
 from envs.starcraft.scripted import SCRIPTED
 from envs.starcraft.skirmish import SkirmishEngine
-from envs.teams import fit_slots
 from utils.errors import UserError
 
 BACKENDS = ("auto", "skirmish", "sc2")
@@ -28,10 +36,16 @@ class StarCraftArgs:
 
     #: which armies meet: a name in `SCENARIOS`
     scenario: str = "sz"
-    #: team sizes drawn in training, all units counted: "3-5", "8"
+    #: team sizes drawn in training, all units counted: "3-5", "8", or with the enemies' "8v9", "8v+1"
     train_team: str = "3-5"
-    #: unit slots of a side; 0: the largest team trained or tested on
+    #: the enemies of teams that name none: same (the very same units) | +K (and K more) | sizes such as 5-8
+    enemy_team: str = "same"
+    #: slots of the team; 0: as many as the teams need that are played
     max_team: int = 0
+    #: slots of the enemies; 0: as many as the teams need that are played
+    max_enemies: int = 0
+    #: tags of a side, which `target_values=slots` tells units by; 0: as many as the largest army trained or tested on has
+    tags: int = 0
     #: auto | skirmish (the embedded engine) | sc2 (StarCraft II)
     backend: str = "auto"
     #: steps until a battle is cut short
@@ -39,27 +53,28 @@ class StarCraftArgs:
 
 
 class StarCraftEnv(EntityEnv):
-    """A batch of mirror battles against the engine's own enemy.
+    """A batch of battles against the engine's own enemy.
 
     Agents are the allied units in slots 0 to n - 1, enemies have the slots from A on. A dead unit stays present, with
-    zero features and only the no-op; it sees itself and nobody sees it. The battle is lost (won) once the team (the
+    zero features but its tag and only the no-op; it sees itself and nobody sees it. The battle is lost (won) once the team (the
     enemy) has no unit left that can shoot; both at once is a draw, which ends the episode and is no win.
     """
 
     Args = StarCraftArgs
     SCRIPTED = SCRIPTED
-    HAS_TARGETS = True
+    POINTS = True
 
     def __init__(self, args: StarCraftArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
-        args = _completed(args, ())
+        args = self.fit(args, ())
         super().__init__(num_envs, seed, device)
         self.args = args
         #: the engine that was chosen
         self.backend = "skirmish"
         self.scenario = SCENARIOS[args.scenario]
-        self.spec = make_spec(self.scenario, args.max_team, args.episode_limit)
+        tags = args.tags or max(args.max_team, args.max_enemies)
+        self.spec = make_spec(self.scenario, args.max_team, args.max_enemies, tags, args.episode_limit)
         units = tuple(UNITS[name] for name in self.scenario.unit_names)
-        self.engine = SkirmishEngine(num_envs, args.max_team, units, self.device)
+        self.engine = SkirmishEngine(num_envs, args.max_team, args.max_enemies, units, self.device)
         self._encoder = Encoder(self.spec, units, num_envs, self.device)
         self._score = Score(self.spec, units, num_envs, self.device)
         self._steps = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
@@ -82,25 +97,58 @@ class StarCraftEnv(EntityEnv):
             if known[key] is int and (isinstance(value, bool) or not isinstance(value, int)):
                 raise UserError(f"env_args.{key} = {value!r} must be a whole number")
         values: dict[str, Any] = {key: str(value) if known[key] is str else value for key, value in env_args.items()}
-        return _completed(StarCraftArgs(**values), test_teams)
+        args = StarCraftArgs(**values)
+        _check(args)
+        for key in ("max_team", "max_enemies", "tags"):
+            if not 0 <= getattr(args, key) <= LARGEST_TEAM:
+                raise UserError(f"env_args.{key} = {getattr(args, key)} must be from 0 (derived) to {LARGEST_TEAM}")
+        fitted = cls.fit(args, test_teams)
+        most = max(fitted.max_team, fitted.max_enemies)
+        if args.tags and args.tags < most:
+            raise UserError(f"env_args.tags = {args.tags} are too few for {most} units; allowed: 0 (derived) or {most} or more")
+        return replace(args, tags=args.tags or most)
+
+    @classmethod
+    def fit(cls, args: StarCraftArgs, teams: Sequence[str]) -> StarCraftArgs:
+        scenario = SCENARIOS[args.scenario]
+        played = [(args.train_team, "env_args.train_team"), *((team, "test_teams") for team in teams)]
+        sides = [(parse_team(team, scenario, args.enemy_team, key), f"{key} = {team!r}") for team, key in played]
+        slots = {}
+        for key, size in (("max_team", lambda s: s.largest), ("max_enemies", lambda s: s.most_enemies)):
+            most, reason = max(((size(of), reason) for of, reason in sides), key=lambda found: found[0])
+            slots[key] = getattr(args, key) or most
+            if slots[key] < most:
+                raise UserError(f"env_args.{key} = {slots[key]} is not possible with {reason}; allowed: 0 (derived) or {most} or more")
+        return replace(args, **slots)
 
     def _reset(self, env_mask: Tensor, team: str | None) -> TimeStep:
-        smallest, largest = parse_team(self.args.train_team if team is None else team, self.scenario)
-        if largest > self.spec.agents:
-            raise UserError(f"team = {team!r} needs {largest} slots a side; this environment has {self.spec.agents}")
-        armies = army_table(self.scenario.name, smallest, largest, self.spec.agents).to(self.device)
-        # Everything is drawn for all battles and then kept for some: which battles are reset does not
-        # change what the others will draw later.
-        team_slots, placement = self.spec.agents, draws_needed(self.spec.agents)
-        army = torch.randint(len(armies), (self.num_envs,), generator=self.generator, device=self.device)
-        draws = (placement + 2 * team_slots, self.num_envs)
-        uniform = torch.rand(draws, generator=self.generator, device=self.device)
+        sides = self._sides(team)
+        # Everything is drawn for all battles and then kept for some: which battles are reset does not change what the
+        # others will draw later. Nor does the number of slots.
+        allies, enemies = draw_armies(self.scenario, sides, self.num_envs, self.generator)
+        drawn = drawn_units(self.scenario, sides)
+        placement = draws_needed(drawn)
+        uniform = torch.rand(placement + 2 * drawn, self.num_envs, generator=self.generator, device=self.device)
         battles = env_mask.nonzero()[:, 0]
-        uniform = uniform[:, battles]
-        types = armies[army[battles]].T.repeat(2, 1)
-        tags = uniform[placement:].view(2, team_slots, -1).argsort(1).flatten(0, 1)
-        self._begin(battles, types, place_armies(types, uniform[:placement]), tags)
+        uniform, team_slots = uniform[:, battles], self.spec.agents
+        types = torch.full((self.spec.entities, len(battles)), -1, dtype=torch.int64, device=self.device)
+        types[: len(allies)] = allies[:, battles]
+        types[team_slots : team_slots + len(enemies)] = enemies[:, battles]
+        places = uniform[placement:].view(2, drawn, -1)
+        tags = [
+            draw_tags(numbers, slots, self.spec.names)
+            for numbers, slots in zip(places, (team_slots, self.spec.entities - team_slots), strict=True)
+        ]
+        self._begin(battles, types, place_armies(types, team_slots, uniform[:placement]), torch.cat(tags))
         return self._timestep(torch.zeros(self.num_envs, device=self.device))
+
+    def _sides(self, team: str | None) -> Sides:
+        sides = parse_team(self.args.train_team if team is None else team, self.scenario, self.args.enemy_team)
+        enemies = self.spec.entities - self.spec.agents
+        for what, needed, there in (("", sides.largest, self.spec.agents), (" enemies'", sides.most_enemies, enemies)):
+            if needed > there:
+                raise UserError(f"team = {team!r} needs {needed}{what} slots; this environment has {there}")
+        return sides
 
     def _begin(self, battles: Tensor, types: Tensor, position: Tensor, tags: Tensor) -> None:
         """Start `battles (R,)` with units of `types (S, R)` at `position (2, S, R)` that have `tags (S, R)`."""
@@ -153,8 +201,8 @@ class StarCraftEnv(EntityEnv):
         self.engine.close()
 
 
-def _completed(args: StarCraftArgs, test_teams: Sequence[str]) -> StarCraftArgs:
-    """Check `args` and fill in `max_team` for the largest of the teams."""
+def _check(args: StarCraftArgs) -> None:
+    """Refuse what cannot be, but for teams and slots."""
     if args.scenario not in SCENARIOS:
         raise UserError(f"env_args.scenario = {args.scenario!r} is not one of {', '.join(SCENARIOS)}")
     if args.backend not in BACKENDS:
@@ -163,8 +211,3 @@ def _completed(args: StarCraftArgs, test_teams: Sequence[str]) -> StarCraftArgs:
         raise UserError("env_args.backend = 'sc2' is not available yet; use 'skirmish' or 'auto'")
     if args.episode_limit < 1:
         raise UserError(f"env_args.episode_limit = {args.episode_limit} must be at least 1")
-    scenario = SCENARIOS[args.scenario]
-    slots = fit_slots(
-        args.max_team, args.train_team, test_teams, lambda team, key: parse_team(team, scenario, key), LARGEST_TEAM
-    )
-    return replace(args, max_team=slots)

@@ -46,7 +46,7 @@ def draw(units: Units, table: UnitTable, index: int, marked: Collection[int] = (
         unit = table.units[kinds[slot]]
         column, row, radius = x[slot], PIXELS - 1 - y[slot], unit.radius * SCALE
         away = np.hypot(rows - row, columns - column)
-        image[away <= radius] = SIDES[int(slot >= len(alive) // 2)]
+        image[away <= radius] = SIDES[int(units.owner[slot])]
         image[np.abs(away - radius) < 0.8] = RIM
         if slot in marked:
             image[np.abs(away - radius - 3) < 1] = MARK

@@ -23,34 +23,42 @@ def _honeycomb(count: int) -> Tensor:
     return torch.tensor(sorted(places, key=lambda p: (round(math.hypot(*p), 6), p))[:count], dtype=torch.float32)
 
 
-def draws_needed(team_slots: int) -> int:
-    """How many uniform numbers `place_armies` turns into one battle."""
-    return 1 + 2 + 4 + 2 * team_slots
+def draws_needed(units: int) -> int:
+    """How many uniform numbers `place_armies` turns into one battle of at most so many units a side."""
+    return 1 + 2 + 4 + 2 * units
 
 
-def place_armies(types: Tensor, uniform: Tensor) -> Tensor:
-    """Positions (2, S, R) for units of `types (S, R)`, allies in the first half of the slots.
+def place_armies(types: Tensor, allies: int, uniform: Tensor) -> Tensor:
+    """Positions (2, S, R) for units of `types (S, R)`, in the first `allies` slots those of the team.
 
     The line of the two army centres is turned by any angle about the centre of the map. The units of an army stand
     close together on a honeycomb, at random on as many of its innermost places as there are units. Each honeycomb is
     turned by an angle of its own, or one army would always have its odd unit in front and the other behind.
 
     Args:
-        uniform (draws, R): `draws_needed` numbers in [0, 1) for each battle.
+        uniform (draws, R): `draws_needed` numbers in [0, 1) for each battle; only empty slots may lie beyond the units
+            that they are for. So where units stand does not depend on how many slots there are.
     """
     slots, battles = types.shape
-    team, device = slots // 2, types.device
+    device = types.device
     turns = uniform[:3] * (2 * math.pi)
     jitter = (2 * uniform[3:7].view(2, 2, battles) - 1) * JITTER
-    shuffle = uniform[7:].view(2, team, battles)
+    shuffle = uniform[7:].view(2, -1, battles)
 
     side = torch.tensor([-0.5, 0.5], device=device)[:, None] * ARMY_DISTANCE
     cosine, sine = turns.cos(), turns.sin()
     centres = MAP_SIZE / 2 + side * torch.stack([cosine[0], sine[0]])[:, None] + jitter
-    # units fill the innermost places: the absent come last in the shuffle
-    absent = (types < 0).view(2, team, battles)
-    place = _honeycomb(team).to(device)[(shuffle + absent).argsort(1).argsort(1)]
-    x, y = place.unbind(-1)
-    cosine, sine = cosine[1:, None], sine[1:, None]
+    rank = torch.cat([_ranks(shuffle[0], types[:allies]), _ranks(shuffle[1], types[allies:])])
+    x, y = _honeycomb(int(rank.max()) + 1).to(device)[rank].unbind(-1)
+    side = (torch.arange(slots, device=device) >= allies).long()
+    cosine, sine = cosine[1:][side], sine[1:][side]
     offset = torch.stack([x * cosine - y * sine, x * sine + y * cosine])
-    return (centres[:, :, None] + offset).reshape(2, slots, battles)
+    return centres[:, side] + offset
+
+
+def _ranks(shuffle: Tensor, types: Tensor) -> Tensor:
+    """Which place, counted from the innermost, each slot (M, R) of one side has: a random order, the absent last."""
+    order = shuffle.new_ones(len(types), types.shape[1])
+    known = min(len(shuffle), len(types))
+    order[:known] = shuffle[:known]
+    return (order + (types < 0)).argsort(0).argsort(0)

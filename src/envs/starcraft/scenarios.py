@@ -1,4 +1,8 @@
-"""Unit figures and armies of the team battles. Shape letters: K unit types of a scenario, M unit slots of one side."""
+"""Unit figures and armies of the team battles. Shape letters: K unit types of a scenario, M unit slots of one side, B
+battles.
+"""
+
+import re
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -14,7 +18,10 @@ LOOPS_PER_SECOND = 22.4
 #: Side of the square map.
 MAP_SIZE = 32.0
 #: Most units that a side may have.
-LARGEST_TEAM = 16
+LARGEST_TEAM = 32
+#: Random numbers are drawn for so many units of a side, or for as many as the largest army has if that is more and a
+#: power of 2: which battles are drawn does not depend on slots.
+DRAWN_UNITS = 8
 
 
 @dataclass(frozen=True)
@@ -172,21 +179,95 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
-def parse_team(team: str | int, scenario: Scenario, key: str = "team") -> tuple[int, int]:
-    """Read a team such as "3-5" or "8" as its smallest and largest size.
+@dataclass(frozen=True)
+class Sides:
+    """Which armies meet: sizes of the team, and how its enemies are drawn."""
+
+    smallest: int
+    largest: int
+    #: smallest and largest army of enemies, drawn by itself; None: the team's own units, and `more` of any base type
+    enemies: tuple[int, int] | None = None
+    more: int = 0
+
+    @property
+    def most_enemies(self) -> int:
+        return self.enemies[1] if self.enemies else self.largest + self.more
+
+
+def parse_team(team: str | int, scenario: Scenario, enemy_team: str = "same", key: str = "team") -> Sides:
+    """Read a team such as "3-5", "8", or, with its enemies, "8v9" or "8v+1".
+
+    Args:
+        enemy_team: the enemies of a team that names none: "same" (the very same units), "+1" (and one more of any base
+            type), or sizes such as "8" or "5-8" (any army of such a size).
+        key: the setting that `team` comes from, for the message.
 
     Raises:
         UserError: it is no such text, or the scenario has no armies of that size; `key` names the setting.
     """
-    return teams.parse_team(team, *scenario.sizes, key, f" in scenario {scenario.name!r}")
+    own, versus, enemies = str(team).strip().partition("v")
+    where = f" in scenario {scenario.name!r}"
+    smallest, largest = teams.parse_team(own, *scenario.sizes, key, where)
+    enemies, key = (enemies.strip(), key) if versus else (str(enemy_team).strip(), "env_args.enemy_team")
+    if enemies == "same":
+        return Sides(smallest, largest)
+    if re.fullmatch(r"\+\d+", enemies):
+        if largest + int(enemies) > LARGEST_TEAM:
+            raise UserError(f"{key} = {str(team)!r}: {largest + int(enemies)} enemies are more than {LARGEST_TEAM}")
+        return Sides(smallest, largest, more=int(enemies))
+    return Sides(smallest, largest, teams.parse_team(enemies, *scenario.sizes, key, f"{where} for enemies"))
+
+
+def drawn_units(scenario: Scenario, sides: Sides) -> int:
+    """For how many units of a side numbers are drawn."""
+    needed = max(sides.largest, sides.most_enemies)
+    if scenario.fixed and needed == sum(scenario.fixed):
+        return needed
+    return max(DRAWN_UNITS, 1 << (needed - 1).bit_length())
 
 
 @cache
-def army_table(scenario_name: str, smallest: int, largest: int, slots: int) -> Tensor:
-    """Every possible army as unit types (armies, M), sorted by type, -1 in the unused slots behind them."""
+def army_table(scenario_name: str, smallest: int, largest: int) -> Tensor:
+    """Every possible army as unit types (armies, largest), sorted by type, -1 behind them."""
     scenario = SCENARIOS[scenario_name]
     rows = []
     for counts in scenario.armies(smallest, largest):
         units = [kind for kind, count in enumerate(counts) for _ in range(count)]
-        rows.append(units + [-1] * (slots - len(units)))
+        rows.append(units + [-1] * (largest - len(units)))
     return torch.tensor(rows, dtype=torch.int64)
+
+
+def draw_armies(scenario: Scenario, sides: Sides, battles: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Unit types of both sides for B battles, sorted by type, -1 behind them: (units, B) each."""
+    device = generator.device
+
+    def one_of(table: Tensor) -> Tensor:
+        which = torch.randint(len(table), (battles,), generator=generator, device=device)
+        return table.to(device)[which].T
+
+    allies = one_of(army_table(scenario.name, sides.smallest, sides.largest))
+    if sides.enemies:
+        return allies, one_of(army_table(scenario.name, *sides.enemies))
+    if not sides.more:
+        return allies, allies
+    more = torch.randint(len(scenario.base), (sides.more, battles), generator=generator, device=device)
+    enemies = torch.cat([allies, more])
+    nobody = len(scenario.unit_names)
+    enemies = torch.where(enemies < 0, nobody, enemies).sort(0).values
+    return allies, torch.where(enemies == nobody, -1, enemies)
+
+
+def draw_tags(uniform: Tensor, slots: int, tags: int) -> Tensor:
+    """Tags (slots, R) of the units of one side: different numbers below `tags`, each as likely as any.
+
+    `uniform (drawn, R)`: independent numbers in [0, 1), for as many units as there may be; slots beyond have tag 0.
+    """
+    drawn = len(uniform)
+    order = uniform[: min(drawn, tags)].argsort(0)
+    if tags > drawn:  # spread them: a random shift lets every tag occur
+        shift = uniform.sum(0) % 1
+        order = ((order + shift) * (tags / drawn)).long().clamp(max=tags - 1)
+    found = order.new_zeros(slots, uniform.shape[1])
+    known = min(slots, len(order))
+    found[:known] = order[:known]
+    return found

@@ -1,6 +1,6 @@
 """Scripted teams for the team battles. They look at nothing but the time step.
 
-Shape letters: B battles, A agents, M tags (= A), E entities (allies, then enemies), U actions.
+Shape letters: B battles, A agents, E entities (allies, then enemies), U actions.
 """
 
 from collections.abc import Callable
@@ -50,20 +50,6 @@ class _Reader:
         position = timestep.entities[..., self.slices["position"]] * (MAP_SIZE / 2)
         return position[:, None] - position[:, : self.agents, None]
 
-    def by_slot(self, timestep: TimeStep) -> Tensor:
-        """(B, A, E) whether agent a may target the unit in slot e."""
-        legal = timestep.avail_mask[..., FIRST_TARGET:]
-        tags = timestep.entities[..., self.slices["tag"]]
-        enemy = legal.float() @ tags[:, self.agents :, self.agents :].transpose(1, 2) > 0
-        ally = legal.float() @ tags[:, : self.agents, : self.agents].transpose(1, 2) > 0
-        healer = self.figure(timestep, "heal")[:, : self.agents, None] > 0
-        return torch.cat([ally & healer, enemy & ~healer], dim=-1)
-
-    def action_on(self, timestep: TimeStep, slot: Tensor) -> Tensor:
-        """(B, A) the action that targets the unit in `slot (B, A)`."""
-        tags = timestep.entities[..., self.slices["tag"]].argmax(-1) % self.agents
-        return FIRST_TARGET + tags.gather(1, slot)
-
 
 def _walk(offset: Tensor, avail_mask: Tensor) -> Tensor:
     """The legal move (B, A) that leads furthest along `offset (B, A, 2)`; stop or no-op where none is legal."""
@@ -109,7 +95,7 @@ def _fighter(spec: EnvSpec, focus: bool) -> ScriptedPolicy:
         heals = reader.figure(timestep, "heal")[:, :agents, None] > 0
         others = ~torch.eye(agents, dtype=torch.bool, device=distance.device)
         goal = torch.cat([patient[:, None, :agents] & heals & others, fights[:, None, agents:] & ~heals], dim=-1)
-        legal = reader.by_slot(timestep) & goal
+        legal = timestep.avail_mask[..., FIRST_TARGET:] & goal
 
         reach = reader.figure(timestep, "range") + reader.figure(timestep, "radius")
         reach = reach[:, :agents, None] + reader.figure(timestep, "radius")[:, None] + NEARLY
@@ -125,7 +111,7 @@ def _fighter(spec: EnvSpec, focus: bool) -> ScriptedPolicy:
             best = torch.where(heals[..., 0], best, nearest)
         may = legal.gather(2, best[..., None])[..., 0]
         way = offset.gather(2, nearest[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
-        return torch.where(may, reader.action_on(timestep, best), _walk(way, timestep.avail_mask))
+        return torch.where(may, FIRST_TARGET + best, _walk(way, timestep.avail_mask))
 
     return act
 

@@ -1,7 +1,7 @@
 """The embedded battle engine: StarCraft II combat for a whole batch of battles as plain tensor code.
 
-Shape letters as in `engine.py`: S unit slots (allies first), A = S / 2, B battles (last axis), R battles that begin
-anew; C slots that an enemy may choose among, L slots whose units may have splash. A game loop reads one state, decides
+Shape letters as in `engine.py`: S unit slots, the first A of them allies, M enemies, B battles (last axis), R battles that
+begin anew; C slots that an enemy may choose among, L slots whose units may have splash. A game loop reads one state, decides
 for all units, and only then changes anything, so neither side and no slot goes first.
 
 Speed: flags inside the loop are floats, 0 or 1, because multiplying is several times faster than selecting;
@@ -36,18 +36,23 @@ TINY = 1e-12
 
 
 class SkirmishEngine(BattleEngine):
-    """`num_battles` battles with up to `team_slots` units a side, on one CPU or GPU.
+    """`num_battles` battles of up to `team_slots` units against up to `enemy_slots`, on one CPU or GPU.
 
     Enemies choose their targets once per step, at the moment when agents choose their actions: neither side reacts
     faster than the other.
     """
 
     def __init__(
-        self, num_battles: int, team_slots: int, units: Sequence[UnitType], device: torch.device | str = "cpu"
+        self,
+        num_battles: int,
+        team_slots: int,
+        enemy_slots: int,
+        units: Sequence[UnitType],
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.team_slots = team_slots
+        self.team_slots, self.slots = team_slots, team_slots + enemy_slots
         self.table = UnitTable(units, device)
-        slots = 2 * team_slots
+        slots = self.slots
         self._has_healers = any(unit.heal > 0 for unit in units)
         self._has_splash = any(unit.splash > 0 for unit in units)
         #: slots among which an enemy chooses: the allies, and its own comrades where there are healers
@@ -66,8 +71,8 @@ class SkirmishEngine(BattleEngine):
         #: (5, S, B) health, shield, energy, cooldown in loops, loops since the last damage
         self._vitals = zeros(5, slots)
         self._alive = zeros(slots)
-        #: (A, B) the choice that an enemy keeps as long as it is in range
-        self._held = torch.zeros(team_slots, num_battles, dtype=torch.int64, device=device)
+        #: (M, B) the choice that an enemy keeps as long as it is in range
+        self._held = torch.zeros(enemy_slots, num_battles, dtype=torch.int64, device=device)
         #: (S, B) whom a unit goes for in this step, as an index into `_place`
         self._target = self._own_point.clone()
         #: (3, S, B) towards that target: distance of the centres at which to stop, damage of a hit, whether to heal it
@@ -76,7 +81,7 @@ class SkirmishEngine(BattleEngine):
         self._acts = zeros(slots)
 
         # what depends on the unit types alone: looked up by `spawn`
-        self._traits = Traits(self.table, team_slots)
+        self._traits = Traits(self.table, team_slots, enemy_slots)
         #: (names, S, B)
         self._own = zeros(len(OWN), slots)
         self._figures = dict(zip(OWN, self._own, strict=True))
@@ -86,8 +91,8 @@ class SkirmishEngine(BattleEngine):
         self._pair = zeros(3, slots, slots + 1)
         #: (S, S, B) distance at which two units touch; 0 where they pass over each other
         self._contact = zeros(slots, slots)
-        #: (A, C, B) what makes a choice better (lower) or worse than its distance
-        self._bias = zeros(team_slots, self._choices)
+        #: (M, C, B) what makes a choice better (lower) or worse than its distance
+        self._bias = zeros(enemy_slots, self._choices)
         self._splash_rows = torch.zeros(0, dtype=torch.int64, device=device)
 
         self._dx, self._dy, self._push, self._share = (zeros(slots, slots) for _ in range(4))
@@ -110,7 +115,7 @@ class SkirmishEngine(BattleEngine):
         vitals = torch.stack([figures["health"], figures["shield"], figures["start_energy"], ready, calm])
         place = torch.where(present.bool(), position, self._graves)
         start = (position[:, :team] * present[:team]).sum(1) / present[:team].sum(0).clamp(min=1)
-        points = torch.cat([place[:, :team], start[:, None].expand(2, team, -1)], dim=1)
+        points = torch.cat([place[:, :team], start[:, None].expand(2, self.slots - team, -1)], dim=1)
 
         self._type[:, battles] = types
         self._place[..., battles] = torch.cat([place, points], dim=1)
@@ -147,7 +152,7 @@ class SkirmishEngine(BattleEngine):
 
     def _follow_orders(self, orders: Orders) -> None:
         """Aim the allied units at what they were told, for this whole step."""
-        team, slots = self.team_slots, 2 * self.team_slots
+        team, slots = self.team_slots, self.slots
         at_unit = orders.kind >= Order.ATTACK
         here = self._unit_place[:, :team]
         self._place[:, slots : slots + team] = torch.where(orders.kind == Order.MOVE, orders.point, here)
@@ -167,10 +172,10 @@ class SkirmishEngine(BattleEngine):
             best = best - SECOND_CHOICE * (best > SECOND_CHOICE / 2)
         sees = best <= self._figures["scan"][team:]
         self._target[team:] = torch.where(sees, self._held, self._own_point[team:])
-        self._aim[:, team:] = _towards(self._pair[:, team:], torch.where(sees, self._held, 2 * team))
+        self._aim[:, team:] = _towards(self._pair[:, team:], torch.where(sees, self._held, self.slots))
 
     def _preference(self, at: Tensor | slice = slice(None)) -> Tensor:
-        """How enemies rank their choices in the battles `at`, lowest first, (A, C, R): the distance to the edge of the
+        """How enemies rank their choices in the battles `at`, lowest first, (M, C, R): the distance to the edge of the
         other, plus bias.
         """
         team, choices = self.team_slots, self._choices
@@ -215,7 +220,7 @@ class SkirmishEngine(BattleEngine):
 
     def _hurt(self, fires: Tensor, hit: Tensor, goal: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
         """Damage before armour and number of hits that every unit takes in this loop, both (S, B)."""
-        slots = 2 * self.team_slots
+        slots = self.slots
         blows = fires * self._figures["hits"]
         sums = torch.zeros_like(self._place)
         sums[0].scatter_add_(0, self._target, blows * hit)
@@ -243,7 +248,7 @@ class SkirmishEngine(BattleEngine):
         """Health that every unit is given in this loop, (S, B), and that its healers pay for. Healing does not stack:
         the healers of one unit share the work.
         """
-        slots = 2 * self.team_slots
+        slots = self.slots
         health, energy, full = self._vitals[0], self._vitals[2], self._figures["energy"]
         missing = F.pad(self._figures["health"] - health, (0, 0, 0, slots)).gather(0, self._target)
         able = able * (missing > 0) * (energy > 0)

@@ -1,6 +1,6 @@
 """What the embedded engine needs to know of units and of pairs of units, worked out once for every unit type.
 
-Shape letters: S unit slots (allies first), A = S / 2, R battles that begin anew, K unit types of the scenario; index K
+Shape letters: S unit slots, A allies first, then M enemies, R battles that begin anew, K unit types of the scenario; index K
 (or -1) stands for nobody.
 """
 
@@ -40,14 +40,14 @@ class Looked(NamedTuple):
     pair: Tensor
     #: (S, S, R) distance at which two units touch; 0 where they pass over each other
     contact: Tensor
-    #: (A, S, R) what enemies (rows) add to the distance of their choices: less is better
+    #: (M, S, R) what enemies (rows) add to the distance of their choices: less is better
     bias: Tensor
 
 
 class Traits:
     """The tables, and how to look armies up in them."""
 
-    def __init__(self, table: UnitTable, team_slots: int) -> None:
+    def __init__(self, table: UnitTable, team_slots: int, enemy_slots: int) -> None:
         f = table.lookup(torch.arange(len(table.units) + 1, device=table.values.device))
         healer = (f["heal"] > 0).float()
         scan = torch.where(healer > 0, OFF_MAP, (f["range"] + SCAN_BEYOND_WEAPON).clamp(min=SCAN_RANGE))
@@ -75,12 +75,13 @@ class Traits:
         #: (6, K + 1, K + 1) of row towards column: the three of `Looked.pair`, contact, bias towards foe and friend
         self._pair = torch.stack([f["range"][:, None] + touch, hit, mends, contact, foe, friend])
 
-        side = (torch.arange(2 * team_slots, device=healer.device) >= team_slots).float()
-        others = 1 - torch.eye(2 * team_slots, device=healer.device)
+        slots = team_slots + enemy_slots
+        side = (torch.arange(slots, device=healer.device) >= team_slots).float()
+        others = 1 - torch.eye(slots, device=healer.device)
         comrades = (side[:, None] == side).float()
         #: (4, S, S, 1) which pairs of slots the first four are for
         self._applies = torch.stack([torch.ones_like(others), 1 - comrades, comrades * others, others]).unsqueeze(-1)
-        self._itself = torch.eye(team_slots, device=healer.device).unsqueeze(-1) * NEVER
+        self._itself = torch.eye(enemy_slots, device=healer.device).unsqueeze(-1) * NEVER
         self._team = team_slots
 
     def of(self, types: Tensor) -> Looked:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from modules.agents.entity_agent import AgentSizes, EntityAgent
-from modules.agents.heads import Candidates
+from modules.agents.heads import Candidates, Targets
+from modules.layers.inputs import Rows
 from modules.layers.recurrence import Streams
 
 ALONE_VIEWS = ("no_teammates", "self")
@@ -60,11 +61,11 @@ class CollaqAgent(EntityAgent):
             kept = kept | (torch.arange(entities, device=mask.device) >= agents)
         return mask & kept
 
-    def perceive(self, inputs: Tensor, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
+    def perceive(self, rows: Rows, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
         """As `EntityAgent.perceive`, (K, M, A, 3H)."""
         solitary = tuple(self.on_its_own(mask) for mask in masks)
-        alone = super().perceive(inputs, private, solitary)
-        return torch.cat([alone, *self.collab.perceive(inputs, private, (*masks, *solitary)).chunk(2)], dim=-1)
+        alone = super().perceive(rows, private, solitary)
+        return torch.cat([alone, *self.collab.perceive(rows, private, (*masks, *solitary)).chunk(2)], dim=-1)
 
     def remember(self, seen: Tensor, hidden: Tensor, joined: Tensor) -> Tensor:
         """As `EntityAgent.remember`: `seen` and `hidden` (B, A, 3H) -> (B, A, 3H)."""
@@ -78,22 +79,22 @@ class CollaqAgent(EntityAgent):
         alone = super().recall(seen[0], streams)
         return torch.cat([alone, *self.collab.recall(seen[1:].flatten(0, 1), streams).chunk(2)], dim=-1)
 
-    def candidates(self, inputs: Tensor, masks: tuple[Tensor, ...]) -> tuple[Candidates | None, ...]:
-        """As `EntityAgent.candidates`; their masks (2, M, A, C) are those of `o` and of `o_alone`."""
-        return super().candidates(inputs, tuple(torch.stack([mask, self.on_its_own(mask)]) for mask in masks))
+    def targets(self, rows: Rows, masks: tuple[Tensor, ...]) -> tuple[Targets, ...]:
+        """As `EntityAgent.targets`; masks of candidates (2, M, A, E) are those of `o` and of `o_alone`."""
+        return super().targets(rows, tuple(torch.stack([mask, self.on_its_own(mask)]) for mask in masks))
 
     def terms(
         self,
         states: Tensor,
         agent_mask: Tensor,
         strategy: Tensor | None = None,
-        candidates: Candidates | None = None,
+        targets: Targets = None,
     ) -> Terms:
         """What a value consists of; arguments as for `values`."""
         alone, collab, collab_alone = self._split(states)
-        whole = solitary = candidates
-        if candidates is not None:
-            whole, solitary = (candidates._replace(mask=mask) for mask in candidates.mask)
+        whole = solitary = targets
+        if isinstance(targets, Candidates):
+            whole, solitary = (targets._replace(mask=mask) for mask in targets.mask)
         return Terms(
             super().values(alone, agent_mask, strategy, solitary),
             self.collab.values(collab, agent_mask, strategy, whole),
@@ -105,10 +106,10 @@ class CollaqAgent(EntityAgent):
         states: Tensor,
         agent_mask: Tensor,
         strategy: Tensor | None = None,
-        candidates: Candidates | None = None,
+        targets: Targets = None,
     ) -> Tensor:
         """As `EntityAgent.values`: `states (..., A, 3H)` -> (..., A, U)."""
-        return self.terms(states, agent_mask, strategy, candidates).value
+        return self.terms(states, agent_mask, strategy, targets).value
 
     @staticmethod
     def _split(states: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envs.base import Targets
-from modules.agents.heads import ActionHead, Candidates, make_candidates
+from modules.agents.heads import ActionHead, PairHead, SlotHead, Targets
 from modules.layers.attention import EntityAttention
+from modules.layers.inputs import PairReader, Reader, Rows, SlotReader
 from modules.layers.linear import scaled_linear
 from modules.layers.recurrence import StreamGRU, Streams
 
@@ -17,12 +17,10 @@ from modules.layers.recurrence import StreamGRU, Streams
 class AgentSizes:
     """Widths of an entity agent."""
 
-    #: D + U: an entity's features and, on agent rows, its last action
-    inputs: int
+    #: how it reads entities and names actions: I and W
+    reader: Reader
     #: P: what the agent alone knows of itself
     private: int
-    #: U
-    actions: int
     #: width of embedding and attention
     embed: int
     #: N
@@ -31,8 +29,6 @@ class AgentSizes:
     hidden: int
     #: Z: width of a strategy that the values depend on; 0 for none
     strategy: int = 0
-    #: which actions mean whom, for values of pairs; None: every action is an output of its own
-    targets: Targets | None = None
 
 
 class EntityAgent(nn.Module):
@@ -44,8 +40,12 @@ class EntityAgent(nn.Module):
     def __init__(self, sizes: AgentSizes) -> None:
         super().__init__()
         self.sizes = sizes
-        self.embed = scaled_linear(sizes.inputs, sizes.embed, relu=True)
-        self.attention = EntityAttention(sizes.embed, sizes.embed, sizes.embed, sizes.heads, query_extra=sizes.private)
+        self.embed = scaled_linear(sizes.reader.width, sizes.embed, relu=True)
+        self.attention = EntityAttention(
+            *(sizes.embed, sizes.embed, sizes.embed, sizes.heads),
+            query_extra=sizes.private,
+            pair_features=sizes.reader.pair_features,
+        )
         # private features pass beside the attention as well: as part of a query they only choose what is looked at
         self.merge = scaled_linear(sizes.embed + sizes.private, sizes.hidden, relu=True)
         self.memory = StreamGRU(sizes.hidden, sizes.hidden)
@@ -53,26 +53,31 @@ class EntityAgent(nn.Module):
 
     def make_head(self) -> ActionHead:
         """A last layer from the state (and the strategy) to one number per action."""
-        sizes = self.sizes
-        return ActionHead(sizes.hidden, sizes.inputs, sizes.actions, sizes.targets, sizes.strategy)
+        sizes, reader = self.sizes, self.sizes.reader
+        widths = sizes.hidden, reader.outputs, sizes.strategy
+        if isinstance(reader, PairReader):
+            return PairHead(*widths, inputs=reader.width, points=reader.spec.points)
+        if isinstance(reader, SlotReader):
+            return SlotHead(*widths, basic=reader.spec.basic)
+        return ActionHead(*widths)
 
     @property
     def state_size(self) -> int:
         """Width of what an agent carries from step to step."""
         return self.sizes.hidden
 
-    def perceive(self, inputs: Tensor, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
+    def perceive(self, rows: Rows, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
         """What the agents see, without memory: all steps at once, once per mask.
 
         Args:
-            inputs (M, E, D + U): from `entity_inputs`.
+            rows: of M steps, from the reader.
             private (M, A, P): private features.
             masks: K bool masks (M, A, E).
 
         Returns:
             (K, M, A, H)
         """
-        seen = self.attention(F.relu(self.embed(inputs)), masks, private)
+        seen = self.attention(F.relu(self.embed(rows.inputs)), masks, private, rows.pairs)
         if private.shape[-1] > 0:
             seen = torch.cat([seen, private.expand(len(masks), *private.shape)], dim=-1)
         return F.relu(self.merge(seen))
@@ -103,18 +108,16 @@ class EntityAgent(nn.Module):
         states: Tensor = self.memory(seen.flatten(1, 2), streams)
         return states.view_as(seen)
 
-    def candidates(self, inputs: Tensor, masks: tuple[Tensor, ...]) -> tuple[Candidates | None, ...]:
-        """Whom the agents may target, once per mask; arguments as for `perceive`. None: values are not of pairs."""
-        if self.sizes.targets is None:
-            return (None,) * len(masks)
-        return make_candidates(inputs, masks, self.sizes.targets)
+    def targets(self, rows: Rows, masks: tuple[Tensor, ...]) -> tuple[Targets, ...]:
+        """What heads read beside the states, once per mask; arguments as for `perceive`."""
+        return self.head.targets(rows, masks)
 
     def values(
         self,
         states: Tensor,
         agent_mask: Tensor,
         strategy: Tensor | None = None,
-        candidates: Candidates | None = None,
+        targets: Targets = None,
     ) -> Tensor:
         """Individual values; exactly 0 for absent agents.
 
@@ -122,12 +125,12 @@ class EntityAgent(nn.Module):
             states (..., A, H): from `remember`.
             agent_mask (..., A): bool.
             strategy (..., A, Z): only where the agent was built with one.
-            candidates: of the view that the states come from.
+            targets: from `targets`, for the view that the states come from.
 
         Returns:
             (..., A, U)
         """
         if strategy is not None:
             states = torch.cat([states, strategy], dim=-1)
-        values: Tensor = self.head(states, candidates)
+        values: Tensor = self.head(states, targets)
         return values.masked_fill(~agent_mask.unsqueeze(-1), 0.0)

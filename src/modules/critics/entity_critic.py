@@ -16,7 +16,7 @@ from utils.masking import full_view
 class CriticSizes:
     """Widths of a critic."""
 
-    #: D + U + P: what `entity_inputs` gives with private features
+    #: I + P: a row with private features
     inputs: int
     #: width of embedding and attention
     embed: int
@@ -45,7 +45,7 @@ class EntityCritic(nn.Module):
         """Normalised values; `norm.denormalise` gives returns.
 
         Args:
-            entities (M, E, D + U + P): from `entity_inputs`.
+            entities (M, E, I + P): rows from a reader, with private features.
             entity_mask (M, E): bool.
 
         Returns:

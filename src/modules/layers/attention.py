@@ -14,9 +14,14 @@ class EntityAttention(nn.Module):
     Several masks may look at the same entities (REFIL's imagined views): projections and logits are computed once,
     and each mask costs only its soft-max and weighted sum. A row that sees nothing gives exactly the output layer's
     bias.
+
+    What an agent and an entity are to each other may be added to the logits, by one weight per head and feature, which
+    starts at 0.
     """
 
-    def __init__(self, in_dim: int, embed_dim: int, out_dim: int, heads: int, query_extra: int = 0) -> None:
+    def __init__(
+        self, in_dim: int, embed_dim: int, out_dim: int, heads: int, query_extra: int = 0, pair_features: int = 0
+    ) -> None:
         """
         Args:
             in_dim: width of an entity's embedding.
@@ -24,6 +29,7 @@ class EntityAttention(nn.Module):
             out_dim: width of the result.
             heads: N.
             query_extra: further features that only the querying agent knows (its private ones).
+            pair_features: F.
         """
         super().__init__()
         if embed_dim % heads:
@@ -32,8 +38,12 @@ class EntityAttention(nn.Module):
         self.query = scaled_linear(in_dim + query_extra, embed_dim, bias=False)
         self.key_value = scaled_linear(in_dim, 2 * embed_dim, bias=False)
         self.out = scaled_linear(embed_dim, out_dim)
+        if pair_features:
+            self.pair = nn.Parameter(torch.zeros(heads, pair_features))
 
-    def _logits(self, x: Tensor, key: Tensor, agents: int, extra: Tensor | None) -> Tensor:
+    def _logits(
+        self, x: Tensor, key: Tensor, agents: int, extra: Tensor | None = None, pairs: Tensor | None = None
+    ) -> Tensor:
         """`x (M, E, I)`, `key (M, E, embed)` -> logits (M, N, A, E)."""
         rows, entities, _ = x.shape
         queries = x[:, :agents]
@@ -42,9 +52,16 @@ class EntityAttention(nn.Module):
         width = self.embed_dim // self.heads
         query = self.query(queries).view(rows, agents, self.heads, width).transpose(1, 2)
         keys = key.view(rows, entities, self.heads, width).permute(0, 2, 3, 1)
-        return torch.matmul(query * width**-0.5, keys)
+        logits = torch.matmul(query * width**-0.5, keys)
+        return logits if pairs is None else logits + F.linear(pairs, self.pair).movedim(-1, 1)
 
-    def attend(self, x: Tensor, masks: tuple[Tensor, ...], extra: Tensor | None = None) -> Tensor:
+    def attend(
+        self,
+        x: Tensor,
+        masks: tuple[Tensor, ...],
+        extra: Tensor | None = None,
+        pairs: Tensor | None = None,
+    ) -> Tensor:
         """What each agent attends to, before the output layer; arguments as for `forward`.
 
         Returns:
@@ -53,7 +70,7 @@ class EntityAttention(nn.Module):
         rows, entities, _ = x.shape
         agents = masks[0].shape[1]
         key, value = self.key_value(x).chunk(2, dim=-1)
-        logits = self._logits(x, key, agents, extra)
+        logits = self._logits(x, key, agents, extra, pairs)
         values = value.view(rows, entities, self.heads, -1).transpose(1, 2)
         seen = torch.stack([torch.matmul(masked_softmax(logits, mask.unsqueeze(1)), values) for mask in masks])
         return seen.transpose(2, 3).reshape(len(masks), rows, agents, self.embed_dim)
@@ -73,22 +90,29 @@ class EntityAttention(nn.Module):
         """
         rows, _, in_dim = x.shape
         key_weight, value_weight = self.key_value.weight.chunk(2)
-        logits = self._logits(x, F.linear(x, key_weight), mask.shape[1], None)
+        logits = self._logits(x, F.linear(x, key_weight), mask.shape[1])
         present = mask.any(dim=-1).sum(dim=-1).clamp(min=1)
         weights = masked_softmax(logits, mask.unsqueeze(1)).sum(dim=2) / present[:, None, None]
         mixed = torch.matmul(weights, x)  # (M, N, I)
         heads = value_weight.view(self.heads, -1, in_dim)
         return torch.einsum("mni,nwi->mnw", mixed, heads).reshape(rows, self.embed_dim)
 
-    def forward(self, x: Tensor, masks: tuple[Tensor, ...], extra: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        masks: tuple[Tensor, ...],
+        extra: Tensor | None = None,
+        pairs: Tensor | None = None,
+    ) -> Tensor:
         """
         Args:
             x (M, E, I): embedded entities, agents first; M is any flattened batch.
             masks: K bool masks (M, A, E), True = the agent sees the entity.
             extra (M, A, query_extra): what only the querying agent knows.
+            pairs (M, A, E, F): where the layer was built with `pair_features`.
 
         Returns:
             (K, M, A, out_dim)
         """
-        result: Tensor = self.out(self.attend(x, masks, extra))
+        result: Tensor = self.out(self.attend(x, masks, extra, pairs))
         return result

@@ -1,25 +1,183 @@
-"""The rows that every network reads: one per entity slot."""
+"""What every network reads of a time step, and how actions are written in it: one row per entity slot.
+
+Shape letters: A agent slots, E entity slots, D features, U actions, W actions as a network knows them, I width of a row,
+F pair features.
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from envs.base import EnvSpec
 
-def entity_inputs(entities: Tensor, last_actions: Tensor, actions: int, private: Tensor | None = None) -> Tensor:
-    """Append to each agent's row its last action (one-hot) and, if given, its private features; zeros elsewhere.
+#: F: may be targeted now, was the last target.
+PAIR_FEATURES = 2
 
-    Args:
-        entities (..., E, D): entity features, agents first.
-        last_actions (..., A): int64, -1 for none (a row of zeros).
-        actions: U.
-        private (..., A, P): only for networks that know everything (coach, mixer).
 
-    Returns:
-        (..., E, D + U [+ P])
+class Rows(NamedTuple):
+    """What agents' networks read."""
+
+    #: (..., E, I)
+    inputs: Tensor
+    #: (..., E) int64, the names of the entities, -1 for none; None where no network asks for them
+    names: Tensor | None = None
+    #: (..., A, E, F) what agent and entity are to each other, 0 or 1; None where no network asks for it
+    pairs: Tensor | None = None
+
+
+class Reader:
+    """Rows of entities: their features and, on agents' rows, the last action (one-hot).
+
+    A network knows actions as one of W numbers. Here, where no action points, they are the actions themselves.
     """
-    codes = torch.arange(actions, device=entities.device)
-    rows = (last_actions.unsqueeze(-1) == codes).to(entities.dtype)
-    if private is not None and private.shape[-1] > 0:
-        rows = torch.cat([rows, private], dim=-1)
-    others = entities.shape[-2] - rows.shape[-2]
-    return torch.cat([entities, F.pad(rows, (0, 0, 0, others))], dim=-1)
+
+    def __init__(self, spec: EnvSpec) -> None:
+        self.spec = spec
+
+    @property
+    def outputs(self) -> int:
+        """W."""
+        return self.spec.basic
+
+    @property
+    def pair_features(self) -> int:
+        """F, 0 for none."""
+        return 0
+
+    @property
+    def width(self) -> int:
+        """I, without private features."""
+        told = 0 if self.spec.legal_from is None else self.outputs - self.spec.legal_from
+        named = int(self.spec.names > 0)
+        return self._name_columns + told + self.spec.features - named + self.outputs
+
+    def read(self, entities: Tensor, avail_mask: Tensor, last_actions: Tensor) -> Rows:
+        """
+        Args:
+            entities (..., E, D): agents first.
+            avail_mask (..., A, U): bool.
+            last_actions (..., A): int64, -1 for none (a row of zeros).
+        """
+        agents, others = last_actions.shape[-1], entities.shape[-2] - last_actions.shape[-1]
+        features, names = entities, None
+        parts = []
+        if self.spec.names:
+            shown, features = entities[..., 0].round(), entities[..., 1:]
+            names = (shown.abs() - 1).long()
+            parts += self._name_rows(shown, agents)
+        if self.spec.legal_from is not None:
+            legal = self._legal(avail_mask, names)[..., self.spec.legal_from :].to(entities.dtype)
+            parts.append(F.pad(legal, (0, 0, 0, others)))
+        last = self.one_hot(last_actions, names).to(entities.dtype)
+        inputs = torch.cat([*parts, features, F.pad(last, (0, 0, 0, others))], dim=-1)
+        return self._rows(inputs, names, avail_mask, last_actions)
+
+    def one_hot(self, actions: Tensor, names: Tensor | None) -> Tensor:
+        """`actions (..., A)`, -1 for none -> (..., A, W), 0 or 1; `names (..., E)` of the same moment."""
+        codes = torch.arange(self.outputs, device=actions.device)
+        return self._codes(actions, names).unsqueeze(-1) == codes
+
+    # --- what differs where actions point -----------------------------------------------------------------------------
+
+    @property
+    def _name_columns(self) -> int:
+        return 0
+
+    def _name_rows(self, shown: Tensor, agents: int) -> list[Tensor]:
+        """Columns that tell names, from `shown (..., E)`."""
+        return []
+
+    def _codes(self, actions: Tensor, names: Tensor | None) -> Tensor:
+        """Actions as the network knows them."""
+        return actions
+
+    def _legal(self, avail_mask: Tensor, names: Tensor | None) -> Tensor:
+        """`avail_mask (..., A, U)` -> (..., A, W)."""
+        return avail_mask
+
+    def _rows(self, inputs: Tensor, names: Tensor | None, avail_mask: Tensor, last_actions: Tensor) -> Rows:
+        return Rows(inputs)
+
+
+class SlotReader(Reader):
+    """The papers' way: an output for each name, after the basic actions; names are features (one-hot, those of agents and
+    those of others), and which names may be targeted is one of the agent's own row. A network built so knows as many
+    names as there were in training, and no larger team.
+    """
+
+    @property
+    def outputs(self) -> int:
+        return self.spec.basic + self.spec.names
+
+    @property
+    def _name_columns(self) -> int:
+        return 2 * self.spec.names
+
+    def _name_rows(self, shown: Tensor, agents: int) -> list[Tensor]:
+        count = self.spec.names
+        names = (shown.unsqueeze(-1) == torch.arange(1, count + 1, device=shown.device)).to(shown.dtype)
+        own, others = names[..., :agents, :], names[..., agents:, :]
+        return [torch.cat([F.pad(own, (0, count)), F.pad(others, (count, 0))], dim=-2)]
+
+    def _codes(self, actions: Tensor, names: Tensor | None) -> Tensor:
+        assert names is not None  # `readable`
+        target = (actions - self.spec.basic).clamp(min=0)
+        named = self.spec.basic + names.gather(-1, target)
+        return torch.where(actions < self.spec.basic, actions, named)
+
+    def _legal(self, avail_mask: Tensor, names: Tensor | None) -> Tensor:
+        assert names is not None
+        basic, targets = avail_mask.split([self.spec.basic, avail_mask.shape[-1] - self.spec.basic], dim=-1)
+        named = names.unsqueeze(-1) == torch.arange(self.spec.names, device=names.device)
+        return torch.cat([basic, (targets.float() @ named.float()) > 0], dim=-1)
+
+    def _rows(self, inputs: Tensor, names: Tensor | None, avail_mask: Tensor, last_actions: Tensor) -> Rows:
+        return Rows(inputs, names=names)
+
+
+class PairReader(Reader):
+    """One output for "target somebody", after the basic actions; whom is told by features of pairs. Names are not read,
+    and no width depends on slots.
+    """
+
+    @property
+    def outputs(self) -> int:
+        return self.spec.basic + 1
+
+    @property
+    def pair_features(self) -> int:
+        return PAIR_FEATURES
+
+    def _codes(self, actions: Tensor, names: Tensor | None) -> Tensor:
+        return actions.clamp(max=self.spec.basic)
+
+    def _legal(self, avail_mask: Tensor, names: Tensor | None) -> Tensor:
+        basic, targets = avail_mask.split([self.spec.basic, avail_mask.shape[-1] - self.spec.basic], dim=-1)
+        return torch.cat([basic, targets.any(dim=-1, keepdim=True)], dim=-1)
+
+    def _rows(self, inputs: Tensor, names: Tensor | None, avail_mask: Tensor, last_actions: Tensor) -> Rows:
+        may = avail_mask[..., self.spec.basic :]
+        return Rows(inputs, pairs=torch.stack([may, self.pointed(last_actions, may.shape[-1])], dim=-1).to(inputs.dtype))
+
+    def pointed(self, actions: Tensor, entities: int) -> Tensor:
+        """At whom `actions (..., A)` point: bool (..., A, E)."""
+        return (actions - self.spec.basic).unsqueeze(-1) == torch.arange(entities, device=actions.device)
+
+
+def make_reader(spec: EnvSpec, pairs: bool) -> Reader:
+    """How networks read environments like `spec`; `pairs`: where actions point, values are made of pairs."""
+    if not spec.points:
+        return Reader(spec)
+    return PairReader(spec) if pairs else SlotReader(spec)
+
+
+def with_private(inputs: Tensor, private: Tensor) -> Tensor:
+    """`inputs (..., E, I)` and, on agents' rows, `private (..., A, P)`, for networks that know everything (coach, mixer,
+    critic): (..., E, I + P); the same tensor where P = 0.
+    """
+    if private.shape[-1] == 0:
+        return inputs
+    others = inputs.shape[-2] - private.shape[-2]
+    return torch.cat([inputs, F.pad(private, (0, 0, 0, others))], dim=-1)

@@ -16,7 +16,7 @@ from utils.masking import full_view
 class MixerSizes:
     """Widths of a mixer."""
 
-    #: D + U + P: what `entity_inputs` gives
+    #: I + P: a row with private features
     inputs: int
     #: N
     heads: int
@@ -31,7 +31,7 @@ class MixerSizes:
 class MixerInputs(NamedTuple):
     """The state that mixing weights are made from, at M steps."""
 
-    #: (M, E, D + U + P)
+    #: (M, E, I + P)
     entities: Tensor
     #: (M, E)
     entity_mask: Tensor

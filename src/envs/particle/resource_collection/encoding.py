@@ -31,7 +31,7 @@ def make_spec(slots: int, episode_limit: int) -> EnvSpec:
         entities=slots + OBJECTS,
         features=start,
         private=4 + (1 + COLOURS) + (1 + TOUCHES),
-        actions=len(ACTIONS),
+        basic=len(ACTIONS),
         episode_limit=episode_limit,
         feature_slices=slices,
         action_names=ACTIONS,
