@@ -94,8 +94,8 @@ def build_device(config: Config) -> torch.device:
 
 
 def build_env(config: Config, num_envs: int, seed: int, *, tests: bool) -> EntityEnv:
-    """`num_envs` environments on the configured host, with slots for the training team and, with `tests`, for those that
-    are tested; those in worker processes stay on the CPU.
+    """`num_envs` environments on the configured host, with slots for the training team and, with `tests`, for the teams
+    that are tested; those in worker processes stay on the CPU.
     """
     device = build_device(config) if config.runner == "vector" else "cpu"
     env_class = envs.REGISTRY[config.env]

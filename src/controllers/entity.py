@@ -191,9 +191,7 @@ class EntityController(nn.Module, Controller):
         """Hook: what the agents look at when they act, (B, A, E)."""
         return self.view.apply(timestep.obs_mask, timestep.entity_mask, step)
 
-    def _preferences(
-        self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, targets: Targets
-    ) -> Tensor:
+    def _preferences(self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, targets: Targets) -> Tensor:
         """Hook: what the selector chooses by, (B, A, U): here the values."""
         return self.agent.values(hidden, agent_mask, strategy, targets)
 
@@ -260,7 +258,7 @@ class EntityController(nn.Module, Controller):
         return Unroll(tuple(self.agent.values(states, data.agent_mask, None, seen) for states, seen in views))
 
     def _views(self, data: Prepared, extra_masks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Targets]]:
-        """Recurrent states (M, A, H) and what heads read beside them, in the controller's view and in each extra one."""
+        """Recurrent states (M, A, H) and what heads read beside them, in the controller's view and each extra one."""
         masks = (data.view_mask, *extra_masks)
         states = self.agent.recall(self.agent.perceive(data.read, data.private, masks), data.streams)
         return zip(states.unbind(), self.agent.targets(data.read, masks), strict=True)

@@ -46,9 +46,7 @@ class MipiController(EntityController):
         view = super()._sight(timestep, step)
         return only_itself(view) if self.alone else view
 
-    def _preferences(
-        self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, targets: Targets
-    ) -> Tensor:
+    def _preferences(self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, targets: Targets) -> Tensor:
         logits: Tensor = self.agent.policy(hidden, targets)
         return logits
 

@@ -1,8 +1,8 @@
 """What an environment is: a batch of entity sets with masks. Shape letters: B environments, A agent slots, E entity
 slots (agents first), D entity features, P private features, U actions.
 
-**An action may point at an entity**: `U = basic + E` where actions point, and action `basic + e` means the entity in slot e,
-agent or other. The basic actions mean nobody.
+**An action may point at an entity**: `U = basic + E` where actions point, and action `basic + e` means the entity in
+slot e, agent or other. The basic actions mean nobody.
 """
 
 from abc import ABC, abstractmethod

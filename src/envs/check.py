@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from components.action_selectors import random_legal
-from envs.base import OWN_MOVE, EntityEnv, EnvSpec, Targets, TimeStep
+from envs.base import NAME, OWN_MOVE, EntityEnv, EnvSpec, TimeStep
 from utils.seeding import make_generator
 
 
@@ -61,7 +61,7 @@ class _Checker:
         self.demand(
             spec.entities >= spec.agents, f"{spec.entities} entity slots cannot hold {spec.agents} agents first"
         )
-        self.demand(spec.actions >= 1 and spec.private >= 0, "actions must be positive, private not negative")
+        self.demand(spec.basic >= 1 and spec.private >= 0, "basic must be positive, private not negative")
         self.demand(spec.episode_limit >= 1, f"episode_limit is {spec.episode_limit}")
         columns: list[int] = []
         for name, part in spec.feature_slices.items():
@@ -70,13 +70,14 @@ class _Checker:
             columns += range(part.start, part.stop)
         exact = sorted(columns) == list(range(spec.features))
         self.demand(exact, f"feature_slices cover columns {sorted(columns)}, not each of {spec.features} exactly once")
-        named = len(spec.action_names) in (0, spec.actions)
-        self.demand(named, f"{len(spec.action_names)} action_names for {spec.actions} actions")
-        self.demand(spec.targets is not None or not self.env.HAS_TARGETS, "HAS_TARGETS, but the targets are None")
-        if spec.targets is not None:
-            wanted, given = spec.actions - spec.targets.first, (spec.targets.agents, spec.targets.others)
-            exact = all(part.stop - part.start == wanted and part.stop <= spec.features for part in given)
-            self.demand(exact, f"targets {given} do not name {wanted} entities each")
+        named = len(spec.action_names) in (0, spec.basic)
+        self.demand(named, f"{len(spec.action_names)} action_names for {spec.basic} basic actions")
+        told = spec.legal_from is None or 0 <= spec.legal_from <= spec.basic
+        self.demand(told, f"legal_from is {spec.legal_from}, not one of {spec.basic} basic actions")
+        self.demand(bool(spec.points) == self.env.POINTS, f"points is {spec.points!r}, POINTS {self.env.POINTS}")
+        if spec.names:
+            first = spec.feature_slices.get(NAME) == slice(0, 1)
+            self.demand(first, f"there are names: column 0 of the entities must be the feature {NAME!r}")
 
     # --- one time step ---
 
@@ -108,21 +109,27 @@ class _Checker:
         self.demand(seen.avail_mask.any(dim=2).all(), f"avail_mask: an agent has no legal action ({when})")
         first_only = seen.avail_mask[..., 0] & ~seen.avail_mask[..., 1:].any(dim=2)
         self.demand((first_only | agents).all(), f"avail_mask: an absent agent has more than action 0 ({when})")
-        if spec.targets is not None:
-            self.check_targets(seen, spec.targets, when)
+        if spec.points:
+            self.check_targets(seen, when)
         both = seen.terminated & seen.truncated
         self.demand(not both.any(), f"terminated and truncated at once ({when})")
 
-    def check_targets(self, seen: TimeStep, targets: Targets, when: str) -> None:
-        """A legal target action means exactly one entity, which the agent sees, on the side that it targets."""
-        agents, others = seen.entities.split([self.spec.agents, self.spec.entities - self.spec.agents], dim=1)
-        sight = seen.obs_mask.float()
-        teammates = sight[..., : self.spec.agents] @ agents[..., targets.agents]
-        rivals = sight[..., self.spec.agents :] @ others[..., targets.others]
-        helps = (agents[..., list(targets.helpers)] == 1).any(dim=-1, keepdim=True)
-        meant = torch.where(helps, teammates, rivals)
-        legal = seen.avail_mask[..., targets.first :]
-        self.demand((meant[legal] == 1).all(), f"a legal target action does not mean exactly one seen entity ({when})")
+    def check_targets(self, seen: TimeStep, when: str) -> None:
+        """Agents point at entities that they see, of the specification's kind, and names tell them apart."""
+        spec = self.spec
+        at = seen.avail_mask[..., spec.basic :]
+        self.demand((seen.obs_mask | ~at).all(), f"an agent may point at an entity that it does not see ({when})")
+        outside = {"others": at[..., : spec.agents], "teammates": at[..., spec.agents :]}.get(spec.points)
+        self.demand(outside is None or not outside.any(), f"an agent may point at more than {spec.points} ({when})")
+        if not spec.names:
+            return
+        name = seen.entities[..., 0]
+        whole = (name == name.round()) & (name.abs() <= spec.names) & ((name != 0) == seen.entity_mask)
+        self.demand(whole.all(), f"names are not 1 to {spec.names}, or minus that, where somebody is ({when})")
+        codes = torch.arange(1, spec.names + 1, device=name.device)
+        count = at.float() @ (name[..., None] == codes).float()  # (B, A, names)
+        told = (count <= 1).all() & (count.sum(dim=-1) == at.sum(dim=-1)).all()
+        self.demand(told, f"an agent may point at two entities of one name, or at one that shows none ({when})")
 
     def check_tensor(self, name: str, value: Any, dtype: torch.dtype, shape: tuple[int, ...], when: str) -> None:
         self.demand(isinstance(value, Tensor), f"{name} is no tensor but {type(value).__name__} ({when})")

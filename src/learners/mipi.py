@@ -85,9 +85,7 @@ class MipiLearner(RefilLearner):
         assert online.states is not None
         follows = data.follows
         avail_mask = data.pack(data.batch.avail_mask)[follows]
-        whole, own = (
-            seen and seen.at(follows) for seen in (online.targets[self._policy_view], online.targets[-1])
-        )
+        whole, own = (seen and seen.at(follows) for seen in (online.targets[self._policy_view], online.targets[-1]))
         log_policy = self._log_policy(online.states[self._policy_view][follows], avail_mask, whole)
         log_prior = self._log_prior(online.states[-1][follows], avail_mask, own)
         actions = self.draw(log_policy.exp() * avail_mask).unsqueeze(-1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from studies.beyond_slots import BEYOND_SLOTS
 from studies.copa import COPA_INTERVAL, COPA_SENSITIVITY, COPA_TABLE1
 from studies.declaration import Study
 from studies.matrix_game import MIPI_FIGURE2
@@ -21,5 +22,6 @@ REGISTRY: Mapping[str, Study] = {
         MIPI_TABLE2,
         MIPI_TABLE3,
         MIPI_RESOURCE_COLLECTION,
+        BEYOND_SLOTS,
     )
 }

@@ -1,9 +1,9 @@
 """From units to what agents see and may do, and back from actions to orders. The same for every battle engine.
 
-Shape letters: B battles, R battles that begin anew, S unit slots (= E entities), the first A of them allies (= agents), D
-features, U = 6 + E actions, K unit types. Work is done with the battle as the last axis, like the engines', and turned
-round at the end. Flags on the way are floats, 0 or 1: torch compares and multiplies floats several times faster than it
-makes bools.
+Shape letters: B battles, R battles that begin anew, S unit slots (= E entities), the first A of them allies (= agents),
+D features, U = 6 + E actions, K unit types. Work is done with the battle as the last axis, like the engines', and
+turned round at the end. Flags on the way are floats, 0 or 1: torch compares and multiplies floats several times faster
+than it makes bools.
 """
 
 from typing import NamedTuple

@@ -44,7 +44,7 @@ class StarCraftArgs:
     max_team: int = 0
     #: slots of the enemies; 0: as many as the teams need that are played
     max_enemies: int = 0
-    #: tags of a side, which `target_values=slots` tells units by; 0: as many as the largest army trained or tested on has
+    #: tags of a side, by which `target_values=slots` tells units; 0: as many as the largest army of all teams has
     tags: int = 0
     #: auto | skirmish (the embedded engine) | sc2 (StarCraft II)
     backend: str = "auto"
@@ -56,8 +56,8 @@ class StarCraftEnv(EntityEnv):
     """A batch of battles against the engine's own enemy.
 
     Agents are the allied units in slots 0 to n - 1, enemies have the slots from A on. A dead unit stays present, with
-    zero features but its tag and only the no-op; it sees itself and nobody sees it. The battle is lost (won) once the team (the
-    enemy) has no unit left that can shoot; both at once is a draw, which ends the episode and is no win.
+    zero features but its tag and only the no-op; it sees itself and nobody sees it. The battle is lost (won) once the
+    team (the enemy) has no unit left that can shoot; both at once is a draw, which ends the episode and is no win.
     """
 
     Args = StarCraftArgs
@@ -105,7 +105,9 @@ class StarCraftEnv(EntityEnv):
         fitted = cls.fit(args, test_teams)
         most = max(fitted.max_team, fitted.max_enemies)
         if args.tags and args.tags < most:
-            raise UserError(f"env_args.tags = {args.tags} are too few for {most} units; allowed: 0 (derived) or {most} or more")
+            raise UserError(
+                f"env_args.tags = {args.tags} are too few for {most} units; allowed: 0 (derived) or {most} or more"
+            )
         return replace(args, tags=args.tags or most)
 
     @classmethod
@@ -118,7 +120,8 @@ class StarCraftEnv(EntityEnv):
             most, reason = max(((size(of), reason) for of, reason in sides), key=lambda found: found[0])
             slots[key] = getattr(args, key) or most
             if slots[key] < most:
-                raise UserError(f"env_args.{key} = {slots[key]} is not possible with {reason}; allowed: 0 (derived) or {most} or more")
+                allowed = f"allowed: 0 (derived) or {most} or more"
+                raise UserError(f"env_args.{key} = {slots[key]} is not possible with {reason}; {allowed}")
         return replace(args, **slots)
 
     def _reset(self, env_mask: Tensor, team: str | None) -> TimeStep:

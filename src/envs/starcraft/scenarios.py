@@ -3,7 +3,6 @@ battles.
 """
 
 import re
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from envs import teams
+from utils.errors import UserError
 
 #: Game loops per second of "Faster" time, the time base of every figure below.
 LOOPS_PER_SECOND = 22.4

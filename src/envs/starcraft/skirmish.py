@@ -1,8 +1,8 @@
 """The embedded battle engine: StarCraft II combat for a whole batch of battles as plain tensor code.
 
-Shape letters as in `engine.py`: S unit slots, the first A of them allies, M enemies, B battles (last axis), R battles that
-begin anew; C slots that an enemy may choose among, L slots whose units may have splash. A game loop reads one state, decides
-for all units, and only then changes anything, so neither side and no slot goes first.
+Shape letters as in `engine.py`: S unit slots, the first A of them allies, M enemies, B battles (last axis), R battles
+that begin anew; C slots that an enemy may choose among, L slots whose units may have splash. A game loop reads one
+state, decides for all units, and only then changes anything, so neither side and no slot goes first.
 
 Speed: flags inside the loop are floats, 0 or 1, because multiplying is several times faster than selecting;
 pair matrices live in buffers, because allocating them would cost as much as filling them.

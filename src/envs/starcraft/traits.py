@@ -1,7 +1,7 @@
 """What the embedded engine needs to know of units and of pairs of units, worked out once for every unit type.
 
-Shape letters: S unit slots, A allies first, then M enemies, R battles that begin anew, K unit types of the scenario; index K
-(or -1) stands for nobody.
+Shape letters: S unit slots, A allies first, then M enemies, R battles that begin anew, K unit types of the scenario;
+index K (or -1) stands for nobody.
 """
 
 from typing import NamedTuple

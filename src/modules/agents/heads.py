@@ -55,8 +55,8 @@ Targets = Names | Candidates | None
 
 
 class ActionHead(nn.Module):
-    """One number per action, each an output of its own. With a strategy (COPA, section 3.2) outputs come from two layers
-    over (state, strategy).
+    """One number per action, each an output of its own. With a strategy (COPA, section 3.2) outputs come from two
+    layers over (state, strategy).
     """
 
     def __init__(self, state: int, outputs: int, strategy: int = 0) -> None:
@@ -94,8 +94,8 @@ class ActionHead(nn.Module):
 
 
 class SlotHead(ActionHead):
-    """The papers' way: each name has an output; entity e gets that of its name. Every agent has targets on one side only,
-    so that both sides share the outputs.
+    """The papers' way: each name has an output; entity e gets that of its name. Every agent has targets on one side
+    only, so that both sides share the outputs.
     """
 
     def __init__(self, state: int, outputs: int, strategy: int = 0, *, basic: int) -> None:
@@ -114,9 +114,9 @@ class SlotHead(ActionHead):
 
 
 class PairHead(ActionHead):
-    """The basic actions are outputs; actions that point share one, what it is worth to target anybody, to which is added
-    what the agent's state, its own row, the row of the very entity and the features of the pair make of each other; for
-    an entity that is not seen, nothing.
+    """The basic actions are outputs; actions that point share one, what it is worth to target anybody, to which is
+    added what the agent's state, its own row, the row of the very entity and the features of the pair make of each
+    other; for an entity that is not seen, nothing.
 
     So what is learnt of one target holds for all, nothing has to be packed through the attention to say which is which,
     and any number of entities will do. (The idea is that of action semantics: Wang et al., ICLR 2020.)

@@ -1,7 +1,7 @@
 """What every network reads of a time step, and how actions are written in it: one row per entity slot.
 
-Shape letters: A agent slots, E entity slots, D features, U actions, W actions as a network knows them, I width of a row,
-F pair features.
+Shape letters: A agent slots, E entity slots, D features, U actions, W actions as a network knows them, I width of a
+row, F pair features.
 """
 
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from envs.base import EnvSpec
+from utils.errors import UserError
 
 #: F: may be targeted now, was the last target.
 PAIR_FEATURES = 2
@@ -102,9 +103,9 @@ class Reader:
 
 
 class SlotReader(Reader):
-    """The papers' way: an output for each name, after the basic actions; names are features (one-hot, those of agents and
-    those of others), and which names may be targeted is one of the agent's own row. A network built so knows as many
-    names as there were in training, and no larger team.
+    """The papers' way: an output for each name, after the basic actions; names are features (one-hot, those of agents
+    and those of others), and which names may be targeted is one of the agent's own row. A network built so knows as
+    many names as there were in training, and no larger team.
     """
 
     @property
@@ -159,7 +160,9 @@ class PairReader(Reader):
 
     def _rows(self, inputs: Tensor, names: Tensor | None, avail_mask: Tensor, last_actions: Tensor) -> Rows:
         may = avail_mask[..., self.spec.basic :]
-        return Rows(inputs, pairs=torch.stack([may, self.pointed(last_actions, may.shape[-1])], dim=-1).to(inputs.dtype))
+        return Rows(
+            inputs, pairs=torch.stack([may, self.pointed(last_actions, may.shape[-1])], dim=-1).to(inputs.dtype)
+        )
 
     def pointed(self, actions: Tensor, entities: int) -> Tensor:
         """At whom `actions (..., A)` point: bool (..., A, E)."""
@@ -170,12 +173,14 @@ def make_reader(spec: EnvSpec, pairs: bool) -> Reader:
     """How networks read environments like `spec`; `pairs`: where actions point, values are made of pairs."""
     if not spec.points:
         return Reader(spec)
+    if not pairs and not spec.names:
+        raise UserError(f"target_values=slots: the entities of {spec.name} have no names to tell targets by; use pairs")
     return PairReader(spec) if pairs else SlotReader(spec)
 
 
 def with_private(inputs: Tensor, private: Tensor) -> Tensor:
-    """`inputs (..., E, I)` and, on agents' rows, `private (..., A, P)`, for networks that know everything (coach, mixer,
-    critic): (..., E, I + P); the same tensor where P = 0.
+    """`inputs (..., E, I)` and, on agents' rows, `private (..., A, P)`, for networks that know everything (coach,
+    mixer, critic): (..., E, I + P); the same tensor where P = 0.
     """
     if private.shape[-1] == 0:
         return inputs
