@@ -44,7 +44,9 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     ]
     terminalreporter.write("\n" + "\n".join(lines) + "\n")
     page = os.environ.get("FAULTS_TABLE")
-    if page:
+    if page and not Path(page).is_file():
+        terminalreporter.write(f"FAULTS_TABLE={page}: there is no such page; docs/reliability.md is the one\n")
+    elif page:
         text = Path(page).read_text(encoding="utf-8")
         head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
         Path(page).write_text(head + BEGIN + "\n".join(lines) + "\n" + END + tail, encoding="utf-8")
