@@ -7,6 +7,7 @@ from studies.copa import COPA_INTERVAL, COPA_SENSITIVITY, COPA_TABLE1
 from studies.declaration import Study
 from studies.matrix_game import MIPI_FIGURE2
 from studies.mipi import MIPI_RESOURCE_COLLECTION, MIPI_TABLE1, MIPI_TABLE2, MIPI_TABLE3
+from studies.mixers import MIPI_CAUSES, MIXER_STARTS
 from studies.rescue import RESCUE_TABLE2
 
 #: Name on the command line -> study.
@@ -23,5 +24,7 @@ REGISTRY: Mapping[str, Study] = {
         MIPI_TABLE3,
         MIPI_RESOURCE_COLLECTION,
         BEYOND_SLOTS,
+        MIPI_CAUSES,
+        MIXER_STARTS,
     )
 }

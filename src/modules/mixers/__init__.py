@@ -1,13 +1,17 @@
 """Mixers: from individual values to the team's. `none` trains every agent on its own value (IQL)."""
 
 from modules.mixers.base import Mixer
-from modules.mixers.flex_qmix import FlexMixer
-from modules.mixers.linear import LinearMixer
+from modules.mixers.flex_qmix import EvenFlexMixer, FlexMixer, RaisedFlexMixer
+from modules.mixers.linear import AbsoluteMixer, AveragingMixer, LinearMixer
 from modules.mixers.vdn import VDNMixer
 
 REGISTRY: dict[str, type[Mixer] | None] = {
     "flex_qmix": FlexMixer,
+    "flex_qmix_even": EvenFlexMixer,
+    "flex_qmix_raised": RaisedFlexMixer,
     "linear": LinearMixer,
+    "linear_abs": AbsoluteMixer,
+    "linear_softmax": AveragingMixer,
     "vdn": VDNMixer,
     "none": None,
 }

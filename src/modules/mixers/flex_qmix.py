@@ -10,6 +10,8 @@ from modules.mixers.base import HyperNet, Imagined, Mixer, MixerInputs, MixerSiz
 
 #: What the first hidden unit gets of each soft-max before anything is learnt.
 FIRST_SHARE = 0.75
+#: How far below zero a sum of values may lie, in hidden units, before a raised start lets the ELU flatten it.
+RAISED_BY = 16.0
 
 
 class FlexMixer(Mixer):
@@ -29,10 +31,18 @@ class FlexMixer(Mixer):
         self.b1 = HyperNet(sizes)
         self.w_final = HyperNet(sizes)
         self.v = HyperNet(sizes)
-        if sizes.embed > 1:
-            odds = FIRST_SHARE / (1 - FIRST_SHARE) * (sizes.embed - 1)
+        self.start()
+
+    def start(self) -> None:
+        """Set the biases that a mixer of this kind begins with."""
+        if self.sizes.embed > 1:
+            odds = FIRST_SHARE / (1 - FIRST_SHARE) * (self.sizes.embed - 1)
             for weights in (self.w1, self.w_final):
                 weights.start_at(math.log(odds))
+
+    def activate(self, hidden: Tensor) -> Tensor:
+        """What becomes of the hidden units."""
+        return F.elu(hidden)
 
     def mix(self, q: Tensor, inputs: MixerInputs, imagined: Imagined | None) -> tuple[Tensor, Tensor | None]:
         agents = q.shape[-1]
@@ -43,10 +53,32 @@ class FlexMixer(Mixer):
         v = self.v.mean(inputs, agents).mean(dim=-1)
 
         def team_value(values: Tensor, weights: Tensor) -> Tensor:
-            hidden = F.elu(torch.matmul(values.unsqueeze(1), weights).squeeze(1) + b1)
+            hidden = self.activate(torch.matmul(values.unsqueeze(1), weights).squeeze(1) + b1)
             return (hidden * w_final).sum(dim=-1) + v
 
         q_tot = team_value(q, w1[0])
         if imagined is None:
             return q_tot, None
         return q_tot, team_value(imagined.q, torch.cat([w1[1], w1[2]], dim=1))
+
+
+class EvenFlexMixer(FlexMixer):
+    """The same function from the public code's start: both soft-maxes about even, 1 / M of every q in `Q_tot`."""
+
+    def start(self) -> None:
+        pass
+
+
+class RaisedFlexMixer(FlexMixer):
+    """The same function from a start near a sum of negative values, too.
+
+    The ELU's slope at a hidden value x < 0 is e^x, so that a mixer whose returns begin far below zero would learn next to
+    nothing of what its agents did. Here `b1` lifts the first hidden unit by `RAISED_BY` and `V` takes back what that adds.
+    """
+
+    def start(self) -> None:
+        super().start()
+        share = FIRST_SHARE if self.sizes.embed > 1 else 1.0
+        self.b1.start_at(RAISED_BY)
+        with torch.no_grad():
+            self.v.final.bias -= share * RAISED_BY
