@@ -129,6 +129,7 @@ def build_controller(config: Config, spec: EnvSpec) -> Controller:
         heads=config.attn_heads,
         hidden=config.rnn_hidden_dim,
         strategy=config.strategy_dim if coached else 0,
+        layers=config.head_layers,
     )
     decay = schedules.REGISTRY[config.epsilon_decay]
     schedule = decay(config.epsilon_start, config.epsilon_finish, config.epsilon_anneal_time or config.t_max)

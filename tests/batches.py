@@ -27,19 +27,30 @@ from modules.mixers.base import MixerSizes
 EMBED, HEADS, HIDDEN, STRATEGY = 16, 2, 12, 6
 #: Names of either side, where actions point.
 NAMES = 5
+#: Symbols of a message, where there are messages.
+SYMBOLS = 3
 
 
 def make_spec(
-    agents: int = 3, others: int = 2, features: int = 5, private: int = 2, actions: int = 4, points: str = ""
+    agents: int = 3,
+    others: int = 2,
+    features: int = 5,
+    private: int = 2,
+    actions: int = 4,
+    points: str = "",
+    symbols: int = 0,
 ) -> EnvSpec:
     """`actions` are basic ones; with `points` column 0 of the features is a name."""
     pointing = {"points": points, "names": NAMES, "legal_from": 1} if points else {}
-    return EnvSpec("random", agents, agents + others, features, private, actions, episode_limit=8, **pointing)
+    entities = agents + others
+    return EnvSpec("random", agents, entities, features, private, actions, 8, symbols=symbols, **pointing)
 
 
 def spec_for(kind: str, **sizes: int) -> EnvSpec:
-    """What learners of `kind` play: an environment whose actions point at anybody, where that is in its name."""
-    return make_spec(**sizes, points="anybody" if kind.endswith(("_pairs", "_slots")) else "")
+    """What learners of `kind` play: an environment whose actions point at anybody or carry symbols, as it says."""
+    symbols = SYMBOLS if kind.endswith("_messages") else 0
+    kind = kind.removesuffix("_messages")
+    return make_spec(**sizes, points="anybody" if kind.endswith(("_pairs", "_slots")) else "", symbols=symbols)
 
 
 def random_batch(spec: EnvSpec, batch: int = 4, steps: int = 6, seed: int = 0) -> EpisodeBatch:
@@ -62,7 +73,8 @@ def random_batch(spec: EnvSpec, batch: int = 4, steps: int = 6, seed: int = 0) -
     avail &= entity_mask[:, :, :a, None]
     if spec.points:  # at whom they see, each agent on one side: every other one at agents, the rest at the others
         side = (torch.arange(e) < a)[None] == (torch.arange(a) % 2 == 0)[:, None]
-        avail[..., spec.basic :] &= obs & side
+        at = (obs & side).repeat_interleave(max(spec.symbols, 1), dim=-1)
+        avail[..., spec.basic * max(spec.symbols, 1) :] &= at
     avail[..., 0] |= ~entity_mask[:, :, :a]
     actions = (torch.rand(batch, steps, a, u, generator=g) * avail[:, :-1]).argmax(dim=-1) * filled[:, :, None]
     last = torch.zeros(batch, steps, dtype=torch.bool).scatter(1, lengths[:, None] - 1, True)
@@ -98,6 +110,8 @@ class Layout:
     new_others: int
     #: actions that stay what they are; the others point at entities, wherever those go
     basic: int
+    #: numbers that an act has, one for each symbol that may go with it
+    each: int = 1
     extra_steps: int = 0
 
     def entities(self) -> Tensor:
@@ -106,7 +120,7 @@ class Layout:
     def actions(self, count: int) -> Tensor:
         """Where each of `count` actions goes."""
         moved = torch.cat([torch.arange(self.basic), self.basic + self.entities()])
-        return moved[:count]
+        return (moved[:, None] * self.each + torch.arange(self.each)).flatten()[:count]
 
 
 def rearrange(batch: EpisodeBatch, layout: Layout, garbage: float = 7.0) -> EpisodeBatch:
@@ -114,7 +128,8 @@ def rearrange(batch: EpisodeBatch, layout: Layout, garbage: float = 7.0) -> Epis
     b, steps = batch.filled_mask.shape
     t, a, e = steps + layout.extra_steps, layout.new_agents, layout.new_agents + layout.new_others
     ent, ag, act = layout.entities(), layout.agents, layout.actions(batch.avail_mask.shape[-1])
-    u = len(act) if len(act) == layout.basic else layout.basic + e
+    points = len(act) > layout.basic * layout.each
+    u = (layout.basic + e * points) * layout.each
 
     def place(value: Tensor, shape: tuple[int, ...], index: tuple[Tensor, ...], fill: float = 0) -> Tensor:
         out = torch.full((b, *shape), fill, dtype=value.dtype)
@@ -152,14 +167,14 @@ def _moved(actions: Tensor, act: Tensor) -> Tensor:
 def padded(batch: EpisodeBatch, spec: EnvSpec) -> tuple[EpisodeBatch, Layout]:
     """Two more agent slots, one more other entity and three more steps, all empty; slots keep their order."""
     a, e = batch.agents, batch.entity_mask.shape[2]
-    layout = Layout(torch.arange(a), torch.arange(e - a), a + 2, e - a + 1, spec.basic, extra_steps=3)
+    layout = Layout(torch.arange(a), torch.arange(e - a), a + 2, e - a + 1, spec.basic, max(spec.symbols, 1), 3)
     return rearrange(batch, layout), layout
 
 
 def permuted(batch: EpisodeBatch, spec: EnvSpec) -> tuple[EpisodeBatch, Layout]:
     """The slots of the agents, and those of the others, in reverse order."""
     a, e = batch.agents, batch.entity_mask.shape[2]
-    layout = Layout(torch.arange(a).flip(0), torch.arange(e - a).flip(0), a, e - a, spec.basic)
+    layout = Layout(torch.arange(a).flip(0), torch.arange(e - a).flip(0), a, e - a, spec.basic, max(spec.symbols, 1))
     return rearrange(batch, layout), layout
 
 
@@ -202,7 +217,25 @@ KINDS = (
     *(name for name in LEARNERS if name != "q"),
     *("flex_qmix_pairs", "none_pairs", "refil_pairs", "copa_pairs", "collaq_pairs", "mappo_pairs", "mipi_pairs"),
     *("refil_slots", "copa_slots", "collaq_slots", "mappo_slots", "mipi_slots"),
-    *("refil_vdn", "refil_linear", "copa_no_var", "mipi_linear", "mipi_entropy", "mipi_alone", "mipi_plain_critic"),
+    *("flex_qmix_messages", "refil_messages", "copa_messages", "collaq_messages", "mappo_messages", "mipi_messages"),
+    *(
+        "refil_pairs_messages",
+        "copa_pairs_messages",
+        "mipi_pairs_messages",
+        "mappo_slots_messages",
+        "copa_slots_messages",
+    ),
+    *(
+        "refil_vdn",
+        "refil_linear",
+        "refil_linear_softmax",
+        "refil_linear_abs",
+        "copa_no_var",
+        "mipi_linear",
+        "mipi_entropy",
+        "mipi_alone",
+        "mipi_plain_critic",
+    ),
 )
 #: kinds of MIPI that differ by settings
 MIPI = {
@@ -216,12 +249,13 @@ MIPI = {
 
 def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer, and none where it learns on-policy."""
+    kind = kind.removesuffix("_messages")
     pairs = not kind.endswith("_slots")
     kind = kind.removesuffix("_pairs").removesuffix("_slots")
     torch.manual_seed(seed)
     combinations = {
         "refil_vdn": ("refil", "vdn"),
-        "refil_linear": ("refil", "linear"),
+        **{f"refil_{mixer}": ("refil", mixer) for mixer in MIXERS if mixer.startswith("linear")},
         "copa_no_var": ("copa", "flex_qmix"),
         **dict.fromkeys(MIPI, ("mipi", "linear")),
         "mipi": ("mipi", "flex_qmix"),

@@ -204,6 +204,24 @@ class PointingToyEnv(ToyEnv):
         return {name: slice(part.start - 1, part.stop - 1) for name, part in parts if name != NAME}
 
 
+class TalkingToyEnv(PointingToyEnv):
+    """Beside its act an agent says one of two symbols; acts count with the parity of the number on the sign alone."""
+
+    def __init__(self, args: Args, num_envs: int = 1, seed: int = 0, device: torch.device | str = "cpu") -> None:
+        super().__init__(args, num_envs, seed, device)
+        self.spec = replace(self.spec, symbols=2)
+
+    def _step(self, actions: Tensor) -> TimeStep:
+        acts, symbols = self.spec.split(actions)
+        return super()._step(acts * (symbols == self.shown.gather(1, self.sign_of) % 2))
+
+    def _show(self, reward: Tensor) -> TimeStep:
+        seen = super()._show(reward)
+        avail_mask = seen.avail_mask.repeat_interleave(2, dim=-1)
+        avail_mask[..., 1] = False  # acts are 0 for absent agents alone, who say nothing either
+        return seen._replace(avail_mask=avail_mask)
+
+
 def parse_team(team: str, slots: int) -> tuple[int, int, bool]:
     """The smallest and largest team, and whether it changes inside an episode."""
     if team == "varying":
@@ -230,7 +248,19 @@ def reading_team(spec: EnvSpec) -> ScriptedPolicy:
     return act
 
 
+def telling_team(spec: EnvSpec) -> ScriptedPolicy:
+    """As the reading team, with the symbol that makes it count."""
+    read = reading_team(spec)
+
+    def act(seen: TimeStep, generator: torch.Generator) -> Tensor:
+        number = read(seen, generator) - 1
+        return spec.join(number + 1, number % 2) * seen.agent_mask
+
+    return act
+
+
 ToyEnv.SCRIPTED = {"random": random_team, "reading": reading_team}
+TalkingToyEnv.SCRIPTED = {"random": random_team, "telling": telling_team}
 
 
 def make_toy(num_envs: int = 4, seed: int = 0, device: torch.device | str = "cpu", **env_args: Any) -> ToyEnv:

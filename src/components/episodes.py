@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from envs.base import EnvSpec
 from utils.masking import joined
 
 
@@ -65,19 +66,19 @@ class EpisodeBatch:
         pieces = {f.name: getattr(self, f.name).split(size) for f in fields(self)}
         return [EpisodeBatch(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
 
-    def trim(self, basic: int) -> "EpisodeBatch":
+    def trim(self, spec: EnvSpec) -> "EpisodeBatch":
         """Cut the batch to its longest sequence and to the entity slots that are used in it at all.
 
         Padding changes no value, loss or gradient, so this only saves time. Slots keep their order.
 
         Args:
-            basic: how many actions mean nobody; where there are more, action `basic + e` points at slot e.
+            spec: of the environment, whose slots may be more; it says which actions point.
         """
         steps = max(int(self.filled_mask.any(dim=0).sum()), 1)
         used = self.entity_mask[:, : steps + 1].any(dim=0).any(dim=0)
-        points = self.avail_mask.shape[-1] > basic
-        if points:  # somebody who has gone since may have been meant by the action before
-            used[self.start_actions[self.start_actions >= basic] - basic] = True
+        if spec.points:  # somebody who has gone since may have been meant by the action before
+            before = spec.split(self.start_actions)[0]
+            used[before[before >= spec.basic] - spec.basic] = True
         slots = used.nonzero().squeeze(1)
         agents = slots[slots < self.agents]
         if len(agents) == 0:  # keep one slot: an empty team axis has no meaning anywhere
@@ -88,13 +89,14 @@ class EpisodeBatch:
         if len(slots) < self.entity_mask.shape[2]:
             obs = obs[:, :, agents][:, :, :, slots]
             avail, actions, start = avail[:, :, agents], actions[:, :, agents], start[:, agents]
-            if points:
-                basics = torch.arange(basic, device=slots.device)
-                avail = avail.index_select(3, torch.cat([basics, basic + slots]))
-                # where an action went: basic ones stay, -1 is the last entry
-                moved = torch.zeros(basic + len(used) + 1, dtype=torch.int64, device=slots.device)
-                moved[:basic], moved[-1] = basics, -1
-                moved[basic + slots] = basic + torch.arange(len(slots), device=slots.device)
+            if spec.points:
+                kept = torch.cat([torch.arange(spec.basic, device=slots.device), spec.basic + slots])
+                if spec.symbols:
+                    kept = spec.join(kept.unsqueeze(1), torch.arange(spec.symbols, device=slots.device)).flatten()
+                # where an action went; -1 is the last entry
+                moved = torch.zeros(avail.shape[3] + 1, dtype=torch.int64, device=slots.device)
+                moved[kept], moved[-1] = torch.arange(len(kept), device=slots.device), -1
+                avail = avail.index_select(3, kept)
                 actions, start = moved[actions], moved[start]
             pick = lambda x, index: x.index_select(2, index)  # noqa: E731
         else:

@@ -65,7 +65,7 @@ class ReplayBuffer:
         self.capacity = capacity
         self.sequence_length = sequence_length
         self.steps = sequence_length or spec.episode_limit
-        self.basic = spec.basic
+        self.spec = spec
         self.device = torch.device(device)
         layout = item_layout(spec, self.steps, dtype)
         self._data = {name: _zeros((capacity, *shape), kind, self.device) for name, (shape, kind) in layout.items()}
@@ -137,7 +137,7 @@ class ReplayBuffer:
         # memory that was never written says that nothing is legal; padding has action 0, as everywhere
         avail = got["avail_mask"]
         avail[..., 0] |= ~avail.any(dim=-1)
-        return EpisodeBatch(**got).trim(self.basic)
+        return EpisodeBatch(**got).trim(self.spec)
 
     def state_dict(self) -> dict[str, Any]:
         """The part in use, as tensors and plain numbers."""

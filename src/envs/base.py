@@ -3,6 +3,9 @@ slots (agents first), D entity features, P private features, U actions.
 
 **An action may point at an entity**: `U = basic + E` where actions point, and action `basic + e` means the entity in
 slot e, agent or other. The basic actions mean nobody.
+
+**An action may carry a symbol**: where messages have S symbols an act, as above, and what is said along with it are one
+number, `act * S + symbol`. So whoever selects, masks, stores or learns knows of plain actions alone.
 """
 
 from abc import ABC, abstractmethod
@@ -91,6 +94,8 @@ class EnvSpec:
     names: int = 0
     #: from which action on networks are told which ones are legal, as features of the agents' rows; None: of none
     legal_from: int | None = None
+    #: S: how many symbols an agent has to choose from with every act; 0: there are no messages
+    symbols: int = 0
 
     def __post_init__(self) -> None:
         if self.points not in POINTS:
@@ -99,9 +104,31 @@ class EnvSpec:
             raise UserError(f"{self.name}: actions point at {self.points}, but there are no entities beside the agents")
 
     @property
-    def actions(self) -> int:
-        """U: basic actions, and one for each entity slot where actions point."""
+    def acts(self) -> int:
+        """Basic actions, and one for each entity slot where actions point."""
         return self.basic + (self.entities if self.points else 0)
+
+    @property
+    def actions(self) -> int:
+        """U: acts, with messages pairs of an act and a symbol."""
+        return self.acts * max(self.symbols, 1)
+
+    def split(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The acts and, where there are messages, the symbols (otherwise 0) of `actions`; -1 is neither."""
+        if not self.symbols:
+            return actions, torch.zeros_like(actions)
+        acts = actions.div(self.symbols, rounding_mode="floor")
+        return acts, torch.where(actions < 0, actions, actions % self.symbols)
+
+    def join(self, acts: Tensor, symbols: Tensor) -> Tensor:
+        """The actions that are these acts (at least 0) with these symbols."""
+        return acts * max(self.symbols, 1) + symbols
+
+    def legal_acts(self, avail_mask: Tensor) -> Tensor:
+        """`avail_mask (..., U)` -> bool (..., acts): legal with some symbol."""
+        if not self.symbols:
+            return avail_mask
+        return avail_mask.unflatten(-1, (-1, self.symbols)).any(dim=-1)  # a batch may have fewer slots
 
 
 #: In place of an action: the environment moves this agent by a rule of its own. For scripted teams whose moves no

@@ -62,6 +62,7 @@ class _Checker:
             spec.entities >= spec.agents, f"{spec.entities} entity slots cannot hold {spec.agents} agents first"
         )
         self.demand(spec.basic >= 1 and spec.private >= 0, "basic must be positive, private not negative")
+        self.demand(spec.symbols == 0 or spec.symbols > 1, f"messages have {spec.symbols} symbols: 0, or at least 2")
         self.demand(spec.episode_limit >= 1, f"episode_limit is {spec.episode_limit}")
         columns: list[int] = []
         for name, part in spec.feature_slices.items():
@@ -117,7 +118,7 @@ class _Checker:
     def check_targets(self, seen: TimeStep, when: str) -> None:
         """Agents point at entities that they see, of the specification's kind, and names tell them apart."""
         spec = self.spec
-        at = seen.avail_mask[..., spec.basic :]
+        at = spec.legal_acts(seen.avail_mask)[..., spec.basic :]
         self.demand((seen.obs_mask | ~at).all(), f"an agent may point at an entity that it does not see ({when})")
         outside = {"others": at[..., : spec.agents], "teammates": at[..., spec.agents :]}.get(spec.points)
         self.demand(outside is None or not outside.any(), f"an agent may point at more than {spec.points} ({when})")

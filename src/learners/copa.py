@@ -76,18 +76,17 @@ class CopaLearner(BellmanLearner):
         return masked_mean(entropy.mean(dim=-1), counts)
 
     def log_density(self, data: Prepared, broadcast: Broadcast) -> Tensor:
-        """`log q(z | the T - 1 (observation, action) pairs that follow)`, mean over the strategies sent.
+        """`log q(z | the state that it was made from, and what the agent then saw and did)`, mean over strategies sent.
 
-        A product of per-step Gaussians: per-step log-densities are summed over the first T - 1 steps of an interval
-        and over coordinates. At a broadcast step the posterior looks at everything, at others at the agent's view.
+        A product of Gaussians, one for each of the T steps that a strategy is in force (equation 4 and appendix A): the
+        first is told the whole state and the action, `q(z | s_t, u_t)`, the others what the agent itself saw and did.
+        Log-densities are summed over steps and coordinates. Fewer than T steps where an agent joins between broadcasts
+        or an episode ends.
         """
         assert self.posterior is not None
-        phase = data.rows % data.joined.shape[1] % self.controller.interval
-        rows = data.acts & (phase < self.controller.interval - 1)
-        if not bool(rows.any()):  # T = 1: nothing follows a strategy before the next one
-            return broadcast.strategy.sum() * 0.0
+        rows = data.acts
         full = full_view(data.entity_mask, data.batch.agents)
-        masks = torch.where((phase == 0).view(-1, 1, 1), full, data.view_mask)
+        masks = torch.where(broadcast.sent.unsqueeze(-1), full, data.view_mask)
         inputs, pairs = self._with_actions(data)
         judged = self.posterior(inputs[rows], masks[rows], None if pairs is None else pairs[rows])
         present = data.agent_mask[rows]

@@ -97,9 +97,7 @@ class MappoLearner(Learner):
 
         Episodes are independent of each other, so neighbours make a mini-batch as random as any.
         """
-        lessons = [
-            self._judge(part.trim(self.controller.spec.basic)) for part in batch.split(self.config.num_mini_batch)
-        ]
+        lessons = [self._judge(part.trim(self.controller.spec)) for part in batch.split(self.config.num_mini_batch)]
         returns = torch.cat([lesson.returns for lesson in lessons])
         advantages = torch.cat([lesson.advantages for lesson in lessons])
         # an advantage counts once for each agent that was there

@@ -1,4 +1,4 @@
-"""What papers leave open of mixers, found out by experiments: MIPI's linear mixer, and where the flexible one starts."""
+"""What papers leave open of mixers, found out by experiment: MIPI's linear mixer, and where the flexible one starts."""
 
 from collections.abc import Mapping
 

@@ -108,6 +108,7 @@ CHECKS: Mapping[str, Check] = {
     "rnn_hidden_dim": at_least(1),
     "hypernet_embed": at_least(1),
     "mixing_embed_dim": at_least(1),
+    "head_layers": within(1, 2),
     "target_values": one_of("slots", "pairs"),
     "learner": registered("learners"),
     "gamma": within(0, 1),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy_env import PointingToyEnv, ToyEnv
+from toy_env import PointingToyEnv, TalkingToyEnv, ToyEnv
 
 from envs.base import EntityEnv, EnvSpec, TimeStep
 from envs.check import check_env
@@ -97,6 +97,7 @@ def wrong_spec(**changes: Any) -> type[EntityEnv]:
     [
         ({"entities": 3}, "cannot hold 4 agents"),
         ({"agents": 0}, "at least one slot"),
+        ({"symbols": 1}, r"messages have 1 symbols: 0, or at least 2"),
         ({"basic": 0}, "basic must be positive"),
         ({"episode_limit": 0}, "episode_limit is 0"),
         ({"feature_slices": {"number": slice(0, 7)}}, "feature_slices cover"),
@@ -259,6 +260,22 @@ def test_actions_that_point_where_they_may_not_are_noticed(env_class, message):
     check_env(build(PointingToyEnv))
     with pytest.raises(AssertionError, match=message):
         check_env(build(env_class))
+
+
+class PointsBlindlyWithOneSymbol(TalkingToyEnv):
+    """At everybody, though only while saying symbol 1."""
+
+    def _show(self, reward: torch.Tensor) -> TimeStep:
+        seen = super()._show(reward)
+        avail_mask = seen.avail_mask.clone()
+        avail_mask[..., -1] |= seen.agent_mask
+        return seen._replace(avail_mask=avail_mask)
+
+
+def test_actions_with_symbols() -> None:
+    check_env(build(TalkingToyEnv, team="varying"))
+    with pytest.raises(AssertionError, match="points? at an entity that it does not see"):
+        check_env(build(PointsBlindlyWithOneSymbol))
 
 
 def test_whether_actions_point_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     ("view=periodic view_interval=3 sequence_length=4", "must be a multiple of view_interval=3"),
     # --- networks ----------------------------------------------------------------------------------------------------
     ("controller=entty", "controller='entty' (command line): must be one of"),
-    ("mixer=qmix", "mixer='qmix' (command line): must be one of flex_qmix, linear, none, vdn"),
+    ("mixer=qmix", "mixer='qmix' (command line): must be one of flex_qmix, flex_qmix_even, flex_qmix_raised, linear, "),
     ("attn_embed_dim=0", "attn_embed_dim=0"),
     ("attn_embed_dim=130", "attn_embed_dim=130 must be a multiple of attn_heads=4"),
     ("attn_heads=0", "attn_heads=0"),
@@ -131,6 +131,7 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     ("hypernet_embed=0", "hypernet_embed=0"),
     ("hypernet_embed=130", "hypernet_embed=130 must be a multiple"),
     ("mixing_embed_dim=0", "mixing_embed_dim=0"),
+    ("head_layers=3", "head_layers=3 (command line): must be from 1 to 2"),
     ("coach_embed_dim=30", "coach_embed_dim=30 must be a multiple of attn_heads=4"),
     ("coach_embed_dim=-4", "coach_embed_dim=-4"),
     ("strategy_dim=0", "strategy_dim=0"),

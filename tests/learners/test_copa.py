@@ -21,11 +21,14 @@ class Judge(torch.nn.Module):
         return self.answer
 
 
-@pytest.fixture
-def case():
-    """One episode of 7 steps and one of 6 with T = 4; agent 1 of the first joins at step 2."""
+@pytest.fixture(params=[4, 2, 1])
+def case(request):
+    """One episode of 7 steps and one of 6 with T = 4, 2 or 1; agent 1 of the first joins at step 2. With T = 4 that is
+    between two broadcasts, and both episodes end inside an interval.
+    """
     spec = batches.make_spec(agents=2, others=1)
     learner = batches.make_learner("copa", spec)
+    learner.controller.interval = learner.target_controller.interval = request.param
     batch = batches.random_batch(spec, batch=2, steps=7, seed=4)
     batch.filled_mask[:] = torch.tensor([[1] * 7, [1] * 6 + [0]]).bool()
     batch.entity_mask[:] = True
@@ -35,19 +38,19 @@ def case():
     mean, log_variance = torch.randn(2, 8, 2, 6, generator=g), -torch.rand(2, 8, 2, 6, generator=g)
     z = torch.randn(2, 8, 2, 6, generator=g)
     sent = torch.zeros(2, 8, 2, dtype=torch.bool)
-    sent[:, [0, 4]] = True
-    sent[0, 0, 1], sent[0, 2, 1] = False, True
+    sent[:, :: request.param] = True
+    sent[0, :2, 1], sent[0, 2, 1] = False, True
     broadcast = Broadcast(*(data.pack(x) for x in (torch.zeros(2, 8, 2, 16), z, sent, mean, log_variance)))
     return learner, data, broadcast
 
 
 def test_log_density_by_hand(case):
     learner, data, broadcast = case
-    asked = [(0, t) for t in (0, 1, 2, 4, 5, 6)] + [
-        (1, t) for t in (0, 1, 2, 4, 5)
-    ]  # step 3 is the last of its interval
+    # every step that a strategy is in force, T of them if nothing cuts them short
+    asked = [(0, t) for t in range(7)] + [(1, t) for t in range(6)]
+    sent = {4: 8, 2: 4 + 3 + 6, 1: 7 + 5 + 12}[learner.controller.interval]
     g = torch.Generator().manual_seed(1)
-    mean, log_variance = torch.randn(11, 2, 6, generator=g), -torch.rand(11, 2, 6, generator=g) * 9
+    mean, log_variance = torch.randn(13, 2, 6, generator=g), -torch.rand(13, 2, 6, generator=g) * 9
     judge = learner.posterior = Judge(mean, log_variance)
     got = learner.log_density(data, broadcast)
 
@@ -57,12 +60,14 @@ def test_log_density_by_hand(case):
         reference = Normal(mean[row], torch.exp(0.5 * log_variance[row]))
         table = reference.log_prob(strategy[b, t]).clamp(-1000, 0).sum(-1)
         total += float(table[0]) + (0.0 if (b, t) in ((0, 0), (0, 1)) else float(table[1]))
-    assert float(got) == pytest.approx(total / 8, rel=1e-5)  # 2 strategies each for 4 agents
+    assert float(got) == pytest.approx(total / sent, rel=1e-5)
     for row, (b, t) in enumerate(asked):
         # the posterior looks at everything when the coach does, else with the agent's own eyes
-        want = data.batch.obs_mask[b, t]
-        if t in (0, 4):
-            want = data.batch.entity_mask[b, t] & data.batch.agent_mask[b, t][:, None]
+        want = data.batch.obs_mask[b, t].clone()
+        for agent in range(2):
+            told = t % learner.controller.interval == 0 or (b, t, agent) == (0, 2, 1)
+            if told and data.batch.agent_mask[b, t, agent]:
+                want[agent] = data.batch.entity_mask[b, t]
         assert torch.equal(judge.mask[row], want)
         # ... and is told the action that was chosen then
         assert judge.inputs[row, :2, -4:].argmax(-1).tolist() == data.batch.actions[b, t].tolist()
@@ -72,8 +77,11 @@ def test_entropy_by_hand(case):
     learner, data, broadcast = case
     scale = torch.exp(0.5 * broadcast.log_variance)
     reference = data.unpack(Normal(broadcast.mean, scale).entropy().clamp(0, 10).mean(-1))
-    where = [(0, 0, 0), (0, 4, 0), (0, 2, 1), (0, 4, 1), (1, 0, 0), (1, 4, 0), (1, 0, 1), (1, 4, 1)]
-    want = sum(float(reference[index]) for index in where) / 8
+    sent = data.unpack(broadcast.sent)
+    where = [(b, t, a) for b, t, a in sent.nonzero().tolist() if t < (7, 6)[b]]
+    if learner.controller.interval == 4:
+        assert where == [(0, 0, 0), (0, 2, 1), (0, 4, 0), (0, 4, 1), (1, 0, 0), (1, 0, 1), (1, 4, 0), (1, 4, 1)]
+    want = sum(float(reference[index]) for index in where) / len(where)
     assert float(learner.entropy(data, broadcast)) == pytest.approx(want, rel=1e-5)
 
 

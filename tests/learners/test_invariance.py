@@ -129,7 +129,7 @@ def test_trimming_a_padded_batch_changes_nothing(kind):
     batch = batches.random_batch(spec)
     wide, layout = batches.padded(batch, spec)
     wide = batches.rearrange(batch, layout, garbage=0.0)  # trim reads padding as the replay leaves it
-    trimmed = wide.trim(spec.basic)
+    trimmed = wide.trim(spec)
     assert trimmed.filled_mask.shape == batch.filled_mask.shape
     assert trimmed.entities.shape == batch.entities.shape
     groups = torch.rand(4, spec.entities, generator=torch.Generator().manual_seed(1)) < 0.5

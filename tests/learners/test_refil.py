@@ -38,7 +38,7 @@ def test_everyone_in_one_group_is_the_real_pass():
     torch.testing.assert_close(between, nothing)
 
 
-@pytest.mark.parametrize("kind", ["refil", "refil_vdn", "refil_linear"])
+@pytest.mark.parametrize("kind", ["refil", "refil_vdn", "refil_linear", "refil_linear_softmax", "refil_linear_abs"])
 def test_imagined_loss_against_separate_passes(kind):
     """Shared projections give what three separate passes give."""
     spec = batches.make_spec()
@@ -64,14 +64,19 @@ def test_imagined_loss_against_separate_passes(kind):
     masks = (full & same, full & ~same)
     if kind == "refil_vdn":
         q_tot = q_imagined.sum(-1)
-    elif kind == "refil":
+    elif kind in ("refil", "refil_linear"):
         w1 = torch.cat([mixer.w1.per_agent(inputs, spec.agents, (mask,))[1] for mask in masks], 1).softmax(-1)
-        hidden = torch.nn.functional.elu((q_imagined[:, None] @ w1)[:, 0] + mixer.b1.mean(inputs, spec.agents))
+        hidden = (q_imagined[:, None] @ w1)[:, 0] + mixer.b1.mean(inputs, spec.agents)
+        if kind == "refil":
+            hidden = torch.nn.functional.elu(hidden)
         w_final = mixer.w_final.mean(inputs, spec.agents).softmax(-1)
         q_tot = (hidden * w_final).sum(-1) + mixer.v.mean(inputs, spec.agents).mean(-1)
     else:
-        weights = [mixer.weight.per_agent(inputs, spec.agents, (mask,))[1].mean(-1).abs() for mask in masks]
-        q_tot = (q_imagined * torch.cat(weights, -1)).sum(-1) + mixer.bias.mean(inputs, spec.agents).mean(-1)
+        raw = [mixer.weight.per_agent(inputs, spec.agents, (mask,))[1].mean(-1) for mask in masks]
+        weights = torch.cat(raw, -1).abs()
+        if kind == "refil_linear_softmax":  # over the values of present agents in both groups
+            weights = torch.cat(raw, -1).masked_fill(~present.repeat(1, 2), -torch.inf).softmax(-1)
+        q_tot = (q_imagined * weights).sum(-1) + mixer.bias.mean(inputs, spec.agents).mean(-1)
     imagined = ((q_tot - targets) ** 2).mean()
 
     torch.testing.assert_close(figures["td_loss"], real.detach(), rtol=1e-4, atol=1e-5)

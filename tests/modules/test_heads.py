@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from modules.agents.heads import Names, PairHead, SlotHead
+from modules.agents.heads import ActionHead, HeadSizes, MessageHead, Names, PairHead, SlotHead
 from modules.layers.inputs import Rows
 
 # two agents, two others; rows are a single number
@@ -16,7 +16,7 @@ PAIRS[1, 0, 0] = PAIRS[1, 3, 0] = PAIRS[1, 2, 1] = 1.0
 
 def make_head(points="anybody"):
     """Pairs are worth 10 * ReLU(state + own - target's + 0.5 may - 0.25 last): by hand."""
-    head = PairHead(state=1, outputs=3, inputs=1, points=points)
+    head = PairHead(HeadSizes(1), outputs=3, inputs=1, points=points)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.zero_()
@@ -68,7 +68,7 @@ def test_single_agents_are_teams_of_one():
 
 def test_an_output_per_name():
     """Three names; entities are named 2, 0, 0 and 1."""
-    head = SlotHead(state=1, outputs=5, basic=2)
+    head = SlotHead(HeadSizes(1), outputs=5, basic=2)
     with torch.no_grad():
         head.plain.bias.zero_()
         head.plain.weight[:, 0] = torch.tensor([0.1, 0.2, 10.0, 20.0, 30.0])
@@ -79,7 +79,7 @@ def test_an_output_per_name():
 
 def test_a_strategy_changes_what_pairs_are_worth():
     torch.manual_seed(0)
-    head = PairHead(state=3, outputs=3, inputs=1, strategy=2, points="anybody")
+    head = PairHead(HeadSizes(3, strategy=2), outputs=3, inputs=1, points="anybody")
     (seen,) = head.targets(Rows(ROWS, pairs=PAIRS), (torch.ones_like(SEEN),))
     state = torch.randn(2, 3)
     one, two = (head(torch.cat([state, torch.full((2, 2), z)], dim=-1), seen) for z in (-1.0, 1.0))
@@ -88,7 +88,43 @@ def test_a_strategy_changes_what_pairs_are_worth():
     assert difference[0] != difference[1]
 
 
-@pytest.mark.parametrize("head", [PairHead(1, 3, inputs=1, points="others"), SlotHead(1, 3, basic=2)])
+@pytest.mark.parametrize(
+    "head", [PairHead(HeadSizes(1), 3, inputs=1, points="others"), SlotHead(HeadSizes(1), 3, basic=2)]
+)
 def test_values_of_targets_need_targets(head):
     with pytest.raises(AssertionError):
         head(torch.zeros(2, 1))
+
+
+def test_an_act_and_a_symbol_are_worth_their_sum():
+    """Two acts worth 1 and 5, three symbols worth 10, 30 and 20: pairs in the order (act, symbol)."""
+    head = MessageHead(HeadSizes(1), 3, ActionHead(HeadSizes(1), 2))
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.zero_()
+        head.acts.plain.bias[:] = torch.tensor([1.0, 5.0])
+        head.plain.bias[:] = torch.tensor([10.0, 30.0, 20.0])
+    values = head(torch.zeros(2, 1))
+    assert values.tolist() == [[11, 31, 21, 15, 35, 25]] * 2
+    # as logits: act and symbol are independent
+    policy = torch.softmax(values[0], dim=-1).view(2, 3)
+    torch.testing.assert_close(policy, policy.sum(1, keepdim=True) * policy.sum(0, keepdim=True))
+
+
+def test_symbols_go_with_targets_too():
+    acts = make_head()
+    head = MessageHead(HeadSizes(1), 2, acts)
+    (seen,) = head.targets(Rows(ROWS, pairs=PAIRS), (SEEN,))
+    values = head(STATES, seen).view(2, 6, 2)
+    torch.testing.assert_close(values - head.plain(STATES)[:, None], acts(STATES, seen)[..., None].expand(2, 6, 2))
+
+
+def test_layers_of_the_head():
+    assert isinstance(ActionHead(HeadSizes(4), 3).plain, torch.nn.Linear)
+    for sizes in (HeadSizes(4, layers=2), HeadSizes(4, strategy=2), HeadSizes(4, strategy=2, layers=2)):
+        assert [tuple(p.shape) for p in ActionHead(sizes, 3).parameters()] == [
+            (4, 4 + sizes.strategy),
+            (4,),
+            (3, 4),
+            (3,),
+        ]

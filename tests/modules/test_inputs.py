@@ -1,5 +1,7 @@
 """What networks read of a time step, by hand: two agents and two others, basic actions none, stay and move."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -76,3 +78,37 @@ def test_private_features_by_hand():
     rows = with_private(inputs, torch.tensor([[[7.0], [8.0]]]))
     assert rows.tolist() == [[[0, 1, 7], [2, 3, 8], [4, 5, 0]]]
     assert with_private(inputs, torch.zeros(1, 2, 0)) is inputs
+
+
+def test_symbols_are_told_beside_acts():
+    """Three acts, two symbols. Agent 0 has done act 1 with symbol 1, agent 1 has begun anew; agent 0 may do act 0 with
+    symbol 1 alone, and act 2 with either.
+    """
+    plain = EnvSpec("made up", 2, 4, 1, 0, 3, 9, legal_from=0, symbols=2)
+    assert (plain.acts, plain.actions) == (3, 6)
+    avail = torch.tensor([[0, 1, 0, 0, 1, 1], [1, 0, 0, 0, 0, 0]]).bool()
+    reader = make_reader(plain, pairs=False)
+    rows = reader.read(ENTITIES[:, 1:], avail, torch.tensor([3, -1]))
+    assert rows.inputs.int().tolist() == [
+        [1, 0, 1, 5, 0, 1, 0, 0, 1],
+        [1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 7, 0, 0, 0, 0, 0],
+        [0, 0, 0, 8, 0, 0, 0, 0, 0],
+    ]
+    assert (reader.outputs, reader.width) == (5, 9)
+    acts, symbols = plain.split(torch.tensor([3, -1, 0, 5]))
+    assert (acts.tolist(), symbols.tolist()) == ([1, -1, 0, 2], [1, -1, 0, 1])
+    assert plain.join(acts[2:], symbols[2:]).tolist() == [0, 5]
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_symbols_beside_acts_that_point(pairs):
+    talking = replace(spec(), symbols=2)
+    avail = AVAIL.repeat_interleave(2, dim=-1)
+    last = torch.tensor([13, -1])  # entity 3, with symbol 1
+    reader, mute = make_reader(talking, pairs), make_reader(spec(), pairs)
+    rows, without = reader.read(ENTITIES, avail, last), mute.read(ENTITIES, AVAIL, LAST)
+    assert torch.equal(rows.inputs[:, :-2], without.inputs)
+    assert rows.inputs[:, -2:].tolist() == [[0, 1], [0, 0], [0, 0], [0, 0]]
+    if pairs:
+        assert torch.equal(rows.pairs, without.pairs)

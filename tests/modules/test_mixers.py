@@ -69,6 +69,53 @@ def test_the_flexible_mixer_starts_near_a_sum(inputs):
     assert q.grad[present].min() > 0.2
 
 
+def constant(net, bias):
+    """Let a hyper-network give `bias` whatever it reads."""
+    net.final = nn.Linear(batches.EMBED, len(bias))
+    nn.init.zeros_(net.final.weight)
+    net.final.bias.data = torch.tensor(bias)
+
+
+def test_linear_mixers_by_hand():
+    """Values 2 and -3, and an absent agent's."""
+    spec = batches.make_spec(agents=3, others=1, features=1, private=0, actions=1)
+    inputs = MixerInputs(torch.randn(1, 4, 2), torch.tensor([[True, False, True, True]]))
+    q = torch.tensor([[2.0, 99.0, -3.0]])
+    flexible = batches.make_mixer("linear", spec)
+    biases = {"w1": [0.0, 1.0], "b1": [0.5, -6.0], "w_final": [2.0, 0.0], "v": [3.0, 5.0]}
+    for name, bias in biases.items():
+        constant(getattr(flexible, name), bias)
+    # as for the flexible mixer, with the sum -1: (-.26894142 + .5) * .88079708 + (-.73105858 - 6) * .11920292 + 4
+    assert flexible(q, inputs).q_tot.item() == pytest.approx(3.401158, abs=1e-5)
+    weighted = batches.make_mixer("linear_abs", spec), batches.make_mixer("linear_softmax", spec)
+    for mixer in weighted:
+        constant(mixer.weight, [-0.5, -1.5])  # mean -1 for each
+        constant(mixer.bias, [10.0, 20.0])
+    assert weighted[0](q, inputs).q_tot.item() == pytest.approx(-1.0 + 15.0)
+    assert weighted[1](q, inputs).q_tot.item() == pytest.approx(-0.5 + 15.0)
+    # an imagined split: all weights alike, so that one soft-max makes a quarter of each of four
+    imagined = Imagined(torch.tensor([[1.0, 99.0, 2.0, 3.0, 99.0, 6.0]]), (torch.ones(1, 3, 4).bool(),) * 2)
+    assert weighted[0](q, inputs, imagined).imagined.item() == pytest.approx(12.0 + 15.0)
+    assert weighted[1](q, inputs, imagined).imagined.item() == pytest.approx(3.0 + 15.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "slope"),
+    [("flex_qmix_even", 1.0, 1 / 8), ("flex_qmix", -10.0, 0.002), ("flex_qmix_raised", -10.0, 0.56)],
+)
+def test_starts_of_the_flexible_mixer(name, at, slope, inputs):
+    """How much of a value shows in `Q_tot` where the team's values sum up to `at`."""
+    torch.manual_seed(0)
+    mixer = batches.make_mixer(name, inputs[0])
+    present = inputs[1].entity_mask[:, : inputs[0].agents]
+    q = (at / present.sum(dim=1, keepdim=True).clamp(min=1)).expand_as(present).clone().requires_grad_()
+    mixed = mixer(q, inputs[1]).q_tot
+    mixed.sum().backward()
+    assert q.grad[present].mean().item() == pytest.approx(slope, rel=0.35, abs=0.03)
+    if name == "flex_qmix_raised":
+        assert mixed[present.any(dim=1)].mean().item() == pytest.approx(0.5625 * at, abs=1.5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_monotone_in_every_present_agent(name, inputs):
     spec, state = inputs

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modules.agents.heads import ActionHead, PairHead, SlotHead, Targets
+from modules.agents.heads import ActionHead, HeadSizes, MessageHead, PairHead, SlotHead, Targets
 from modules.layers.attention import EntityAttention
 from modules.layers.inputs import PairReader, Reader, Rows, SlotReader
 from modules.layers.linear import scaled_linear
@@ -29,6 +29,8 @@ class AgentSizes:
     hidden: int
     #: Z: width of a strategy that the values depend on; 0 for none
     strategy: int = 0
+    #: from the state to the values: 1 | 2, with a strategy 2 in any case
+    layers: int = 1
 
 
 class EntityAgent(nn.Module):
@@ -53,13 +55,18 @@ class EntityAgent(nn.Module):
 
     def make_head(self) -> ActionHead:
         """A last layer from the state (and the strategy) to one number per action."""
-        sizes, reader = self.sizes, self.sizes.reader
-        widths = sizes.hidden, reader.outputs, sizes.strategy
+        sizes = HeadSizes(self.sizes.hidden, self.sizes.strategy, self.sizes.layers)
+        symbols = self.sizes.reader.spec.symbols
+        acts = self._act_head(sizes)
+        return MessageHead(sizes, symbols, acts) if symbols else acts
+
+    def _act_head(self, sizes: HeadSizes) -> ActionHead:
+        reader = self.sizes.reader
         if isinstance(reader, PairReader):
-            return PairHead(*widths, inputs=reader.width, points=reader.spec.points)
+            return PairHead(sizes, reader.acts, inputs=reader.width, points=reader.spec.points)
         if isinstance(reader, SlotReader):
-            return SlotHead(*widths, basic=reader.spec.basic)
-        return ActionHead(*widths)
+            return SlotHead(sizes, reader.acts, basic=reader.spec.basic)
+        return ActionHead(sizes, reader.acts)
 
     @property
     def state_size(self) -> int:

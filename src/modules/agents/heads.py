@@ -1,5 +1,6 @@
 """From what an agent remembers to the values, or the logits, of its actions."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -54,21 +55,27 @@ class Candidates(NamedTuple):
 Targets = Names | Candidates | None
 
 
-class ActionHead(nn.Module):
-    """One number per action, each an output of its own. With a strategy (COPA, section 3.2) outputs come from two
-    layers over (state, strategy).
-    """
+@dataclass(frozen=True)
+class HeadSizes:
+    """What every head is made with."""
 
-    def __init__(self, state: int, outputs: int, strategy: int = 0) -> None:
-        """
-        Args:
-            state: H.
-            outputs: W, actions as the network knows them.
-            strategy: Z.
-        """
+    #: H
+    state: int
+    #: Z: width of a strategy beside the state; 0 for none
+    strategy: int = 0
+    #: 1 | 2; with a strategy there are two in any case (COPA, section 3.2)
+    layers: int = 1
+
+
+class ActionHead(nn.Module):
+    """One number per action, each an output of its own, from the state (and the strategy)."""
+
+    def __init__(self, sizes: HeadSizes, outputs: int) -> None:
+        """`outputs`: how many actions, as the network knows them."""
         super().__init__()
+        state, strategy = sizes.state, sizes.strategy
         self.plain: nn.Module = nn.Linear(state, outputs)
-        if strategy:
+        if strategy or sizes.layers > 1:
             self.plain = nn.Sequential(nn.Linear(state + strategy, state), nn.ReLU(), nn.Linear(state, outputs))
 
     def targets(self, rows: Rows, masks: tuple[Tensor, ...]) -> tuple[Targets, ...]:
@@ -98,8 +105,8 @@ class SlotHead(ActionHead):
     only, so that both sides share the outputs.
     """
 
-    def __init__(self, state: int, outputs: int, strategy: int = 0, *, basic: int) -> None:
-        super().__init__(state, outputs, strategy)
+    def __init__(self, sizes: HeadSizes, outputs: int, *, basic: int) -> None:
+        super().__init__(sizes, outputs)
         self.basic = basic
 
     def targets(self, rows: Rows, masks: tuple[Tensor, ...]) -> tuple[Targets, ...]:
@@ -122,15 +129,15 @@ class PairHead(ActionHead):
     and any number of entities will do. (The idea is that of action semantics: Wang et al., ICLR 2020.)
     """
 
-    def __init__(self, state: int, outputs: int, strategy: int = 0, *, inputs: int, points: str) -> None:
+    def __init__(self, sizes: HeadSizes, outputs: int, *, inputs: int, points: str) -> None:
         """
         Args:
             inputs: I, width of an entity's row.
             points: whom actions point at, as in `EnvSpec.points`.
         """
-        super().__init__(state, outputs, strategy)
+        super().__init__(sizes, outputs)
         self.points = points
-        self.pair_state = scaled_linear(state + strategy, PAIR_DIM, relu=True)
+        self.pair_state = scaled_linear(sizes.state + sizes.strategy, PAIR_DIM, relu=True)
         self.pair_own = scaled_linear(inputs, PAIR_DIM, relu=True, bias=False)
         self.pair_target = scaled_linear(inputs, PAIR_DIM, relu=True, bias=False)
         self.pair_features = scaled_linear(PAIR_FEATURES, PAIR_DIM, relu=True, bias=False)
@@ -153,3 +160,21 @@ class PairHead(ActionHead):
         pairs = pairs.add_(own.unsqueeze(-2)).add_(self.pair_target(targets.rows).unsqueeze(-3)).relu_()
         worth = self.pair_out(pairs).squeeze(-1).masked_fill(~targets.mask[..., left_out:], 0.0)
         return torch.cat([plain[..., :-1], plain[..., -1:] + F.pad(worth, (left_out, 0))], dim=-1)
+
+
+class MessageHead(ActionHead):
+    """Acts and symbols have outputs apart, and an action is worth the sum of both: the best pair is the best act with
+    the best symbol, and a policy with these logits draws one independently of the other (where all pairs are legal).
+    """
+
+    def __init__(self, sizes: HeadSizes, symbols: int, acts: ActionHead) -> None:
+        """`acts`: the head of the acts alone."""
+        super().__init__(sizes, symbols)
+        self.acts = acts
+
+    def targets(self, rows: Rows, masks: tuple[Tensor, ...]) -> tuple[Targets, ...]:
+        return self.acts.targets(rows, masks)
+
+    def forward(self, states: Tensor, targets: Targets = None) -> Tensor:
+        acts, symbols = self.acts(states, targets), self.plain(states)
+        return (acts.unsqueeze(-1) + symbols.unsqueeze(-2)).flatten(-2)

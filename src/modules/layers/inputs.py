@@ -1,7 +1,7 @@
 """What every network reads of a time step, and how actions are written in it: one row per entity slot.
 
-Shape letters: A agent slots, E entity slots, D features, U actions, W actions as a network knows them, I width of a
-row, F pair features.
+Shape letters: A agent slots, E entity slots, D features, U actions, W outputs of a network (acts as it knows them, then
+the symbols of messages), I width of a row, F pair features.
 """
 
 from typing import NamedTuple
@@ -29,18 +29,23 @@ class Rows(NamedTuple):
 
 
 class Reader:
-    """Rows of entities: their features and, on agents' rows, the last action (one-hot).
+    """Rows of entities: their features and, on agents' rows, the last action (one-hot; act and symbol apart).
 
-    A network knows actions as one of W numbers. Here, where no action points, they are the actions themselves.
+    Here, where no action points, networks know acts as the environment does.
     """
 
     def __init__(self, spec: EnvSpec) -> None:
         self.spec = spec
 
     @property
+    def acts(self) -> int:
+        """How many acts a network knows."""
+        return self.spec.basic
+
+    @property
     def outputs(self) -> int:
         """W."""
-        return self.spec.basic
+        return self.acts + self.spec.symbols
 
     @property
     def pair_features(self) -> int:
@@ -50,7 +55,7 @@ class Reader:
     @property
     def width(self) -> int:
         """I, without private features."""
-        told = 0 if self.spec.legal_from is None else self.outputs - self.spec.legal_from
+        told = 0 if self.spec.legal_from is None else self.acts - self.spec.legal_from
         named = int(self.spec.names > 0)
         return self._name_columns + told + self.spec.features - named + self.outputs
 
@@ -74,7 +79,7 @@ class Reader:
             names = (shown.abs() - 1).long().clamp(max=self.spec.names - 1)
             parts += self._name_rows(shown, agents)
         if self.spec.legal_from is not None:
-            legal = self._legal(avail_mask, names)[..., self.spec.legal_from :].to(entities.dtype)
+            legal = self._legal(self.spec.legal_acts(avail_mask), names)[..., self.spec.legal_from :].to(entities.dtype)
             parts.append(F.pad(legal, (0, 0, 0, others)))
         last = self.one_hot(last_actions, names).to(entities.dtype)
         inputs = torch.cat([*parts, features, F.pad(last, (0, 0, 0, others))], dim=-1)
@@ -82,8 +87,12 @@ class Reader:
 
     def one_hot(self, actions: Tensor, names: Tensor | None) -> Tensor:
         """`actions (..., A)`, -1 for none -> (..., A, W), 0 or 1; `names (..., E)` of the same moment."""
+        acts, symbols = self.spec.split(actions)
         codes = torch.arange(self.outputs, device=actions.device)
-        return self._codes(actions, names).unsqueeze(-1) == codes
+        done = self._codes(acts, names).unsqueeze(-1) == codes
+        if not self.spec.symbols:
+            return done
+        return done | ((self.acts + symbols).unsqueeze(-1) == codes) & (symbols >= 0).unsqueeze(-1)
 
     # --- what differs where actions point -----------------------------------------------------------------------------
 
@@ -95,13 +104,13 @@ class Reader:
         """Columns that tell names, from `shown (..., E)`."""
         return []
 
-    def _codes(self, actions: Tensor, names: Tensor | None) -> Tensor:
-        """Actions as the network knows them."""
-        return actions
+    def _codes(self, acts: Tensor, names: Tensor | None) -> Tensor:
+        """Acts as the network knows them."""
+        return acts
 
-    def _legal(self, avail_mask: Tensor, names: Tensor | None) -> Tensor:
-        """`avail_mask (..., A, U)` -> (..., A, W)."""
-        return avail_mask
+    def _legal(self, legal: Tensor, names: Tensor | None) -> Tensor:
+        """`legal (..., A, acts)` of the environment's acts -> those that the network knows."""
+        return legal
 
     def _rows(self, inputs: Tensor, names: Tensor | None, avail_mask: Tensor, last_actions: Tensor) -> Rows:
         return Rows(inputs)
@@ -114,7 +123,7 @@ class SlotReader(Reader):
     """
 
     @property
-    def outputs(self) -> int:
+    def acts(self) -> int:
         return self.spec.basic + self.spec.names
 
     @property
@@ -131,15 +140,15 @@ class SlotReader(Reader):
         own, others = names[..., :agents, :], names[..., agents:, :]
         return [torch.cat([F.pad(own, (0, count)), F.pad(others, (count, 0))], dim=-2)]
 
-    def _codes(self, actions: Tensor, names: Tensor | None) -> Tensor:
+    def _codes(self, acts: Tensor, names: Tensor | None) -> Tensor:
         assert names is not None  # `readable`
-        target = (actions - self.spec.basic).clamp(min=0)
+        target = (acts - self.spec.basic).clamp(min=0)
         named = self.spec.basic + names.gather(-1, target)
-        return torch.where(actions < self.spec.basic, actions, named)
+        return torch.where(acts < self.spec.basic, acts, named)
 
-    def _legal(self, avail_mask: Tensor, names: Tensor | None) -> Tensor:
+    def _legal(self, legal: Tensor, names: Tensor | None) -> Tensor:
         assert names is not None
-        basic, targets = avail_mask.split([self.spec.basic, avail_mask.shape[-1] - self.spec.basic], dim=-1)
+        basic, targets = legal.split([self.spec.basic, legal.shape[-1] - self.spec.basic], dim=-1)
         named = names.unsqueeze(-1) == torch.arange(self.spec.names, device=names.device)
         return torch.cat([basic, (targets.float() @ named.float()) > 0], dim=-1)
 
@@ -153,7 +162,7 @@ class PairReader(Reader):
     """
 
     @property
-    def outputs(self) -> int:
+    def acts(self) -> int:
         return self.spec.basic + 1
 
     @property
@@ -164,22 +173,23 @@ class PairReader(Reader):
     def pair_features(self) -> int:
         return PAIR_FEATURES
 
-    def _codes(self, actions: Tensor, names: Tensor | None) -> Tensor:
-        return actions.clamp(max=self.spec.basic)
+    def _codes(self, acts: Tensor, names: Tensor | None) -> Tensor:
+        return acts.clamp(max=self.spec.basic)
 
-    def _legal(self, avail_mask: Tensor, names: Tensor | None) -> Tensor:
-        basic, targets = avail_mask.split([self.spec.basic, avail_mask.shape[-1] - self.spec.basic], dim=-1)
+    def _legal(self, legal: Tensor, names: Tensor | None) -> Tensor:
+        basic, targets = legal.split([self.spec.basic, legal.shape[-1] - self.spec.basic], dim=-1)
         return torch.cat([basic, targets.any(dim=-1, keepdim=True)], dim=-1)
 
     def _rows(self, inputs: Tensor, names: Tensor | None, avail_mask: Tensor, last_actions: Tensor) -> Rows:
-        may = avail_mask[..., self.spec.basic :]
+        may = self.spec.legal_acts(avail_mask)[..., self.spec.basic :]
         return Rows(
             inputs, pairs=torch.stack([may, self.pointed(last_actions, may.shape[-1])], dim=-1).to(inputs.dtype)
         )
 
     def pointed(self, actions: Tensor, entities: int) -> Tensor:
         """At whom `actions (..., A)` point: bool (..., A, E)."""
-        return (actions - self.spec.basic).unsqueeze(-1) == torch.arange(entities, device=actions.device)
+        acts, _ = self.spec.split(actions)
+        return (acts - self.spec.basic).unsqueeze(-1) == torch.arange(entities, device=actions.device)
 
 
 def make_reader(spec: EnvSpec, pairs: bool) -> Reader:

@@ -72,8 +72,8 @@ class EvenFlexMixer(FlexMixer):
 class RaisedFlexMixer(FlexMixer):
     """The same function from a start near a sum of negative values, too.
 
-    The ELU's slope at a hidden value x < 0 is e^x, so that a mixer whose returns begin far below zero would learn next to
-    nothing of what its agents did. Here `b1` lifts the first hidden unit by `RAISED_BY` and `V` takes back what that adds.
+    The ELU's slope at a hidden value x < 0 is e^x, so that a mixer whose returns begin far below zero would learn next
+    to nothing of what its agents did. Here `b1` lifts the first hidden unit by `RAISED_BY`; `V` takes that back.
     """
 
     def start(self) -> None:
@@ -81,4 +81,4 @@ class RaisedFlexMixer(FlexMixer):
         share = FIRST_SHARE if self.sizes.embed > 1 else 1.0
         self.b1.start_at(RAISED_BY)
         with torch.no_grad():
-            self.v.final.bias -= share * RAISED_BY
+            self.v.final.bias.sub_(share * RAISED_BY)
