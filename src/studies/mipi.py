@@ -170,9 +170,10 @@ _RETURNS = tuple(Column(team) for team in TEAMS)
 _SIZES = {"test_teams": ",".join(TEAMS)}
 #: The task's YAML has COPA's settings. Here all methods have lr 5e-4, and those with a replay REFIL's defaults, which
 #: are those of battles (appendix B.3).
-_COLLECTING = {"env_args.train_team": "3-5", **_SIZES, "lr": 0.0005, "rnn_hidden_dim": 64}
+_COLLECTING = {"env_args.train_team": "3-5", **_SIZES, "lr": 0.0005, "rnn_hidden_dim": 64, "head_layers": 1}
 _REPLAYING = {
     **_COLLECTING,
+    "mixing_embed_dim": 32,
     "sequence_length": 0,
     "steps_per_update": 0,
     "buffer_size": 5000,

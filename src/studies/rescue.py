@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from studies.copa import BETAS, STEPS, TRAINING, WIDE, scripted
+from studies.copa import BETAS, COACHED, STEPS, TRAINING, WIDE, scripted
 from studies.declaration import Bars, Cell, Column, Row, Study
 
 TASK = "rescue"
@@ -14,7 +14,7 @@ def paper(reward: float, deviation: float | None = None) -> Mapping[tuple[str, s
     return {(TEAM, "return"): (reward, deviation)}
 
 
-_COPA = Cell("copa", "copa", TASK)
+_COPA = Cell("copa", "copa", TASK, COACHED)
 
 RESCUE_TABLE2 = Study(
     name="rescue_table2",
@@ -27,7 +27,7 @@ RESCUE_TABLE2 = Study(
         Row("greedy", scripted("greedy", TASK), paper=paper(7.0)),
         Row("A-QMIX", Cell("aqmix", "aqmix", TASK, WIDE), paper=paper(5.4, 0.5)),
         Row("A-QMIX (full)", Cell("aqmix_full", "aqmix_full", TASK, WIDE), paper=paper(1.6, 0.5)),
-        Row("COPA without variational term", Cell("copa_no_var", "copa_no_var", TASK), paper=paper(9.0, 0.6)),
+        Row("COPA without variational term", Cell("copa_no_var", "copa_no_var", TASK, COACHED), paper=paper(9.0, 0.6)),
         *(
             Row(
                 f"COPA, beta {beta}",

@@ -222,7 +222,7 @@ def test_on_policy_learning_refuses_what_it_cannot_use(word):
 
 def test_a_task_may_set_what_on_policy_learning_does_not_use():
     config = load_config(["--config=mappo", "--env-config=resource_collection"])
-    assert config.batch_size == 512
+    assert config.batch_size == 256
     assert config.epsilon_decay == "linear"
     assert config.sequence_length == 0  # or agents would forget in play what they remember in learning
     assert "epsilon_start=1.0 (default.yaml)" in error_of("learner=mappo")

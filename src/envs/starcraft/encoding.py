@@ -6,6 +6,7 @@ turned round at the end. Flags on the way are floats, 0 or 1: torch compares and
 than it makes bools.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -190,18 +191,32 @@ class Score:
     """Reward and outcome of the running battles.
 
     Damage counts once: what an enemy has left (health + shield) is paid for when it falls below its lowest value so
-    far. So neither regeneration nor healing ever pays, and the rewards of an episode add up to at most `REWARD_MAX`,
-    which is reached exactly when every enemy dies.
+    far. So neither regeneration nor healing ever pays. Points are scaled so that all there are in a battle, which is
+    when every enemy dies, add up to `REWARD_MAX`: those of the battle itself, or those of one army for all battles.
     """
 
     def __init__(
-        self, spec: EnvSpec, units: tuple[UnitType, ...], num_battles: int, device: torch.device | str
+        self,
+        spec: EnvSpec,
+        units: tuple[UnitType, ...],
+        num_battles: int,
+        device: torch.device | str,
+        measure: Sequence[int] | None = None,
     ) -> None:
+        """
+        Args:
+            measure: the army that pays `REWARD_MAX`, units of each type; smaller ones then pay less and larger ones
+                more. None: every battle is measured by its own enemies.
+        """
         self.table = UnitTable(units, device)
         self.team = spec.agents
         kinds = len(units)
         self._lowest = torch.zeros(spec.entities - self.team, num_battles, device=device)
         self._scale = torch.ones(num_battles, device=device)
+        self._measured = measure is not None
+        if measure is not None:
+            pool = sum(count * (unit.health + unit.shield) for count, unit in zip(measure, units, strict=True))
+            self._scale *= REWARD_MAX / (pool + REWARD_KILL * sum(measure) + REWARD_WIN)
         self._fighter = torch.zeros(spec.entities, num_battles, dtype=torch.bool, device=device)
         self._kinds = torch.arange(kinds, device=device)[:, None]
         self.composition = torch.zeros(kinds, num_battles, device=device)
@@ -212,9 +227,10 @@ class Score:
         team = self.team
         types = units.type[:, battles]
         pool = (units.health + units.shield)[team:, battles]
-        enemies = (types[team:] >= 0).sum(0)
         self._lowest[:, battles] = pool
-        self._scale[battles] = REWARD_MAX / (pool.sum(0) + REWARD_KILL * enemies + REWARD_WIN)
+        if not self._measured:
+            enemies = (types[team:] >= 0).sum(0)
+            self._scale[battles] = REWARD_MAX / (pool.sum(0) + REWARD_KILL * enemies + REWARD_WIN)
         self._fighter[:, battles] = self.table["damage"][types] > 0
         # time steps keep what they were given, so these are not changed in place
         self.composition = self.composition.index_copy(1, battles, (types[:team, None] == self._kinds).sum(0).float())

@@ -21,6 +21,7 @@ from envs.starcraft.scenarios import (
     draw_armies,
     draw_tags,
     drawn_units,
+    measure_army,
     parse_team,
 )
 from envs.starcraft.scripted import SCRIPTED
@@ -29,6 +30,7 @@ from envs.teams import refuse_repeats
 from utils.errors import UserError
 
 BACKENDS = ("auto", "skirmish", "sc2")
+REWARD_SCALES = ("battle", "army")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class StarCraftArgs:
     max_enemies: int = 0
     #: tags of a side, by which `target_values=slots` tells units; 0: as many as the largest army of all teams has
     tags: int = 0
+    #: whose damage, kills and win make 20 points of reward: battle (its own) | army (the `measure_army` of those that
+    #: `train_team` meets, for all battles of all teams, as in REFIL's public code)
+    reward_scale: str = "battle"
     #: auto | skirmish (the embedded engine) | sc2 (StarCraft II)
     backend: str = "auto"
     #: steps until a battle is cut short
@@ -77,7 +82,9 @@ class StarCraftEnv(EntityEnv):
         units = tuple(UNITS[name] for name in self.scenario.unit_names)
         self.engine = SkirmishEngine(num_envs, args.max_team, args.max_enemies, units, self.device)
         self._encoder = Encoder(self.spec, units, num_envs, self.device)
-        self._score = Score(self.spec, units, num_envs, self.device)
+        trained = parse_team(args.train_team, self.scenario, args.enemy_team)
+        measure = measure_army(self.scenario, trained) if args.reward_scale == "army" else None
+        self._score = Score(self.spec, units, num_envs, self.device, measure)
         self._steps = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
         # battles that have never been reset are over
         self._terminated = torch.ones(num_envs, dtype=torch.bool, device=self.device)
@@ -214,6 +221,8 @@ def _check(args: StarCraftArgs) -> None:
     """Refuse what cannot be, but for teams and slots."""
     if args.scenario not in SCENARIOS:
         raise UserError(f"env_args.scenario = {args.scenario!r} is not one of {', '.join(SCENARIOS)}")
+    if args.reward_scale not in REWARD_SCALES:
+        raise UserError(f"env_args.reward_scale = {args.reward_scale!r} is not one of {', '.join(REWARD_SCALES)}")
     if args.backend not in BACKENDS:
         raise UserError(f"env_args.backend = {args.backend!r} is not one of {', '.join(BACKENDS)}")
     if args.backend == "sc2":

@@ -219,6 +219,33 @@ def parse_team(team: str | int, scenario: Scenario, enemy_team: str = "same", ke
     return Sides(smallest, largest, teams.parse_team(enemies, *scenario.sizes, key, where))
 
 
+def enemy_armies(scenario: Scenario, sides: Sides) -> list[tuple[int, ...]]:
+    """Every army of enemies that `sides` can draw: one count per unit type."""
+    if sides.enemies:
+        return scenario.armies(*sides.enemies)
+    nobody = (0,) * (len(scenario.unit_names) - len(scenario.base))
+    return [
+        tuple(map(sum, zip(army, (*more, *nobody), strict=True)))
+        for army in scenario.armies(sides.smallest, sides.largest)
+        for more in _mixes(sides.more, len(scenario.base))
+    ]
+
+
+def measure_army(scenario: Scenario, sides: Sides) -> tuple[int, ...]:
+    """The army of enemies, one count per unit type, by which REFIL's public code scales the rewards of all battles.
+
+    Of those with the most unit types the largest, and of these the first in its list: the one with the most `extra`
+    units, then with the most units of the first type. That is not the army worth most: for `sz` 3-5, 4 Stalkers and 1
+    Zealot (1,040 points with kills and win) though 5 Stalkers make 1,050.
+    """
+    base = len(scenario.base)
+
+    def rank(army: tuple[int, ...]) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
+        return sum(count > 0 for count in army), sum(army), army[base:], army
+
+    return max(enemy_armies(scenario, sides), key=rank)
+
+
 def drawn_units(scenario: Scenario, sides: Sides) -> int:
     """For how many units of a side numbers are drawn."""
     needed = max(sides.largest, sides.most_enemies)

@@ -78,12 +78,12 @@ class Battle:
             self.engine._vitals[("health", "shield", "energy").index(name), slot] = value
 
 
-def arranged(scenario, allies, enemies, max_team=4, max_enemies=0, tags=None):
+def arranged(scenario, allies, enemies, max_team=4, max_enemies=0, tags=None, **settings):
     """An environment with one hand-made battle, and its first time step. There are as many slots for enemies as for the
     team, or `max_enemies`; tags are in the order of slots by default.
     """
     rivals = max_enemies or max_team
-    args = StarCraftEnv.Args(scenario, "3", max_team=max_team, max_enemies=rivals)
+    args = StarCraftEnv.Args(scenario, "3", max_team=max_team, max_enemies=rivals, **settings)
     env = StarCraftEnv(args, num_envs=1, seed=0)
     names = SCENARIOS[scenario].unit_names
     types = torch.full((max_team + rivals, 1), -1, dtype=torch.int64)

@@ -7,7 +7,17 @@ import torch
 
 from envs.starcraft.env import StarCraftEnv
 from envs.starcraft.placement import draws_needed, place_armies
-from envs.starcraft.scenarios import SCENARIOS, UNITS, Sides, UnitTable, army_table, draw_tags, parse_team
+from envs.starcraft.scenarios import (
+    SCENARIOS,
+    UNITS,
+    Sides,
+    UnitTable,
+    army_table,
+    draw_tags,
+    enemy_armies,
+    measure_army,
+    parse_team,
+)
 from utils.errors import UserError
 
 
@@ -31,6 +41,38 @@ def test_every_army_once(scenario, team, count):
         if scenario in ("csz", "mmm"):
             assert army[2] <= 2
             assert army[0] + army[1] >= 3
+
+
+@pytest.mark.parametrize(
+    ("scenario", "team", "army"),
+    [
+        # both types before five of one, and the first of five such armies
+        ("sz", "3-5", (4, 1)),
+        ("sz", "3-8", (7, 1)),
+        ("sz", "1", (1, 0)),
+        # 3 + 2 comes before 4 + 1
+        ("csz", "3-5", (2, 1, 2)),
+        ("mmm", "3-8", (5, 1, 2)),
+        ("mmm", "4", (2, 1, 1)),
+        ("3s5z", "8", (3, 5)),
+        # rewards are for enemies
+        ("sz", "3-5v6-7", (6, 1)),
+        ("csz", "3-5v+2", (4, 1, 2)),
+        ("3s5z", "8v+1", (4, 5)),
+    ],
+)
+def test_the_army_that_measures(scenario, team, army):
+    assert measure_army(SCENARIOS[scenario], parse_team(team, SCENARIOS[scenario])) == army
+
+
+def test_every_army_of_enemies():
+    for scenario, team in (("csz", "3-5v+2"), ("mmm", "4v5-6"), ("sz", "1-2"), ("3s5z", "8v+1")):
+        sides = parse_team(team, SCENARIOS[scenario])
+        env = StarCraftEnv(StarCraftEnv.Args(scenario, team), num_envs=3000, seed=2)
+        env.reset()
+        kinds = torch.arange(len(SCENARIOS[scenario].unit_names))
+        drawn = (env._units.type[env.spec.agents :, :, None] == kinds).sum(0)
+        assert set(map(tuple, drawn.tolist())) == set(enemy_armies(SCENARIOS[scenario], sides))
 
 
 def test_fixed_armies():

@@ -103,6 +103,20 @@ def test_the_reward_of_a_victory_adds_up_to_twenty():
     assert (seen.info["allies_alive"] == 0)[~won].all()
 
 
+def test_one_army_scales_all_battles():
+    # 4 Stalkers and a Zealot, their kills and the win, whoever fights and however many slots there are
+    points = 4 * (80 + 80) + (100 + 50) + 5 * 10 + 200
+    usual, scaled = (make(60, scenario="sz", max_team=8, max_enemies=9, reward_scale=s) for s in ("battle", "army"))
+    for team in ("3-5", "8v9"):
+        (seen, own), (same, total) = (play(env, "focus_fire", 40, team) for env in (usual, scaled))
+        assert torch.equal(same.entities, seen.entities)
+        assert torch.equal(same.info["battle_won"], seen.info["battle_won"])
+        enemies = (scaled._units.type[8:, :, None] == torch.arange(2)).sum(0)
+        worth = enemies @ torch.tensor([160 + 10, 150 + 10]) + 200
+        assert total.min() > 0
+        torch.testing.assert_close(total, own * worth / points)
+
+
 def test_random_play_never_loses_reward():
     env = make(50, scenario="mmm")
     act = env.SCRIPTED["random"](env.spec)
@@ -115,9 +129,9 @@ def test_random_play_never_loses_reward():
 # --- how battles end ---
 
 
-def _strike(allies, enemies, weak, scenario="sz", actions=(6 + 4, 0, 0, 0)):
+def _strike(allies, enemies, weak, scenario="sz", actions=(6 + 4, 0, 0, 0), **settings):
     """One step in which the units in the slots `weak` stand before their last half point of health."""
-    env, _ = arranged(scenario, allies, enemies)
+    env, _ = arranged(scenario, allies, enemies, **settings)
     for slot in weak:
         env.engine._vitals[0, slot], env.engine._vitals[1, slot] = 0.5, 0
     return env, env.step(torch.tensor([actions]))
@@ -133,6 +147,16 @@ def test_a_win():
         after = env.step(torch.tensor([[1, 0, 0, 0]]))
         assert (after.reward.item(), after.terminated.item(), after.info["battle_won"].item()) == (0, True, 1)
         assert torch.equal(after.entities, seen.entities)
+
+
+def test_what_three_zealots_pay():
+    """All they have: 3 * (100 + 50 + 10) + 200 points, of which the win's 200 are 5.88 or 3.85 of reward."""
+    allies, enemies = ([(kind, x, y) for y in (12, 16, 20)] for kind, x in (("stalker", 14), ("zealot", 18)))
+    for scale, points in (("battle", 680), ("army", 4 * 160 + 150 + 50 + 200)):
+        settings = {"max_enemies": 5, "enemy_team": "3-5", "reward_scale": scale}
+        _, seen = _strike(allies, enemies, weak=[4, 5, 6], actions=(6 + 4, 6 + 5, 6 + 6, 0), **settings)
+        assert seen.info["battle_won"].item() == 1
+        assert seen.reward.item() == pytest.approx(20 * 680 / points)
 
 
 def test_a_defeat():
@@ -286,6 +310,7 @@ def test_slots_follow_from_the_teams():
         ({"tags": 6}, ["8"], r"env_args.tags = 6 are too few for 8 units; allowed: 0 \(derived\) or 8 or more"),
         ({"max_team": 6}, ["8"], r"env_args.max_team = 6 .* test_teams = '8'; allowed: 0 \(derived\) or 8 or more"),
         ({"max_team": "8"}, [], r"env_args.max_team = '8' must be a whole number"),
+        ({"reward_scale": "armies"}, [], r"env_args.reward_scale = 'armies' is not one of battle, army"),
         ({"backend": "sc2"}, [], r"'sc2' is not available yet"),
         ({"backend": "starcraft"}, [], r"env_args.backend = 'starcraft' is not one of auto, skirmish, sc2"),
         ({"episode_limit": 0}, [], r"env_args.episode_limit = 0 must be at least 1"),
