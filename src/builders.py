@@ -1,30 +1,21 @@
 """From the checked configuration to the parts of an experiment: only training and evaluating read settings too."""
 
-import math
 from dataclasses import fields
 
 import torch
 
+import controllers
 import envs
 import learners
 import runners
-from components import action_selectors, schedules
 from components.replay import ReplayBuffer
 from controllers.base import Controller
-from controllers.coach import CoachController
-from controllers.collaq import CollaqController
-from controllers.entity import EntityController, View
-from controllers.mipi import MipiController
-from controllers.scripted import ScriptedController
+from controllers.entity import EntityController
 from envs.base import EntityEnv, EnvSpec
 from envs.hosts import Timeouts
 from learners.learner import Learner
 from modules import mixers
-from modules.agents.collaq_agent import CollaqAgent
-from modules.agents.entity_agent import AgentSizes, EntityAgent
-from modules.agents.mipi_agent import MipiAgent
-from modules.coach import Coach, CoachSizes
-from modules.layers.inputs import Reader, make_reader
+from modules.layers.inputs import make_reader
 from modules.mixers.base import Mixer, MixerSizes
 from utils.config import Config
 from utils.errors import UserError
@@ -110,61 +101,11 @@ def build_env(config: Config, num_envs: int, seed: int, *, tests: bool) -> Entit
     return host(env_class, args, num_envs, seed, device, timeouts)
 
 
-def build_reader(config: Config, spec: EnvSpec) -> Reader:
-    """What the networks read, and how they name actions."""
-    return make_reader(spec, pairs=config.target_values == "pairs")
-
-
 def build_controller(config: Config, spec: EnvSpec) -> Controller:
     """The controller, its networks freshly initialised from the run's seed."""
-    if config.controller == "scripted":
-        return ScriptedController(envs.REGISTRY[config.env].SCRIPTED[config.policy](spec))
     torch.manual_seed(derive_seed(config.seed, "networks"))
-    coached = config.controller == "coach"
-    reader = build_reader(config, spec)
-    sizes = AgentSizes(
-        reader=reader,
-        private=spec.private,
-        embed=config.attn_embed_dim,
-        heads=config.attn_heads,
-        hidden=config.rnn_hidden_dim,
-        strategy=config.strategy_dim if coached else 0,
-        layers=config.head_layers,
-    )
-    decay = schedules.REGISTRY[config.epsilon_decay]
-    schedule = decay(config.epsilon_start, config.epsilon_finish, config.epsilon_anneal_time or config.t_max)
-    selector = action_selectors.REGISTRY[config.action_selector](schedule)
-    view = View(config.view, config.view_interval)
-    controller: EntityController
-    if coached:
-        agent = EntityAgent(sizes)
-        inputs = reader.width + spec.private
-        coach = Coach(CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, config.strategy_dim))
-        controller = CoachController(
-            agent,
-            coach,
-            selector,
-            view,
-            spec,
-            interval=config.broadcast_interval,
-            beta=config.beta,
-            memory_steps=config.sequence_length,
-        )
-    elif config.controller == "collaq":
-        agent = CollaqAgent(sizes, config.alone_view)
-        controller = CollaqController(agent, selector, view, spec, memory_steps=config.sequence_length)
-    elif config.controller == "mipi":
-        controller = MipiController(
-            MipiAgent(sizes),
-            selector,
-            view,
-            spec,
-            alone=config.alpha == math.inf,
-            memory_steps=config.sequence_length,
-        )
-    else:
-        controller = EntityController(EntityAgent(sizes), selector, view, spec, memory_steps=config.sequence_length)
-    return controller.to(build_device(config))
+    controller = controllers.REGISTRY[config.controller].build(config, spec)
+    return controller.to(build_device(config)) if isinstance(controller, EntityController) else controller
 
 
 def identity(config: Config, spec: EnvSpec) -> dict[str, str]:
@@ -175,24 +116,24 @@ def identity(config: Config, spec: EnvSpec) -> dict[str, str]:
         "env": spec.name,
         "features": ", ".join(spec.feature_slices),
         "actions": ", ".join(spec.action_names),
-        "targets": build_reader(config, spec).targets,
+        "targets": make_reader(spec, pairs=config.target_values == "pairs").targets,
         "learner": config.learner,
         "controller": config.controller,
         "mixer": config.mixer,
     }
 
 
-def build_mixer(config: Config, spec: EnvSpec) -> Mixer | None:
-    """The mixer, or None for independent learning."""
+def build_mixer(config: Config, controller: EntityController) -> Mixer | None:
+    """The mixer of `controller`'s values, or None for independent learning."""
     mixer_class = mixers.REGISTRY[config.mixer]
     if mixer_class is None:
         return None
     sizes = MixerSizes(
-        inputs=build_reader(config, spec).width + spec.private,
+        inputs=controller.reader.width + controller.spec.private,
         heads=config.attn_heads,
         hypernet=config.hypernet_embed,
         embed=config.mixing_embed_dim,
-        encoding=config.coach_embed_dim if config.controller == "coach" else 0,
+        encoding=controller.encoding_size,
     )
     return mixer_class(sizes).to(build_device(config))
 
@@ -201,7 +142,7 @@ def build_learner(config: Config, controller: EntityController, spec: EnvSpec) -
     """The learner of `controller`, with its mixer."""
     learner_class = learners.REGISTRY[config.learner]
     settings = learner_class.Config(**{field.name: config[field.name] for field in fields(learner_class.Config)})
-    learner = learner_class(controller, build_mixer(config, spec), settings, derive_seed(config.seed, "learner"))
+    learner = learner_class(controller, build_mixer(config, controller), settings, derive_seed(config.seed, "learner"))
     if config.compile:
         learner.compile()
     return learner

@@ -1,12 +1,15 @@
 """What a controller is: the rule that turns what a team sees into its actions."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from envs.base import TimeStep
+from envs.base import EnvSpec, TimeStep
+from utils.config import Config
 
 #: What a controller carries from step to step: name -> tensor whose first axis is B.
 ControllerState = dict[str, Tensor]
@@ -24,6 +27,11 @@ class Decision(NamedTuple):
 
 class Controller(ABC):
     """Chooses actions for a batch of environments. Controllers that learn are also `torch.nn.Module`s."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Config, spec: EnvSpec) -> Controller:
+        """The controller of `config` for environments like `spec`, with fresh networks where it has any."""
 
     @abstractmethod
     def initial_state(self, num_envs: int, agents: int) -> ControllerState:

@@ -10,8 +10,9 @@ from controllers.base import ControllerState
 from controllers.entity import Advice, Broadcast, EntityController, Prepared, Unroll, View
 from envs.base import EnvSpec, TimeStep
 from modules.agents.entity_agent import EntityAgent
-from modules.coach import Coach
+from modules.coach import Coach, CoachSizes
 from modules.layers.inputs import Rows, with_private
+from utils.config import Config
 from utils.masking import full_view
 
 
@@ -36,6 +37,17 @@ class CoachController(EntityController):
     ) -> None:
         super().__init__(agent, selector, view, spec, memory_steps=memory_steps)
         self.coach, self.interval, self.beta = coach, interval, beta
+
+    @classmethod
+    def build(cls, config: Config, spec: EnvSpec) -> "CoachController":
+        sizes = cls.sizes(config, spec, strategy=config.strategy_dim)
+        agent, inputs = EntityAgent(sizes), sizes.reader.width + sizes.private
+        coach = Coach(CoachSizes(inputs, config.coach_embed_dim, config.attn_heads, config.strategy_dim))
+        return cls(agent, coach, **cls.ways(config, spec), interval=config.broadcast_interval, beta=config.beta)
+
+    @property
+    def encoding_size(self) -> int:
+        return self.coach.embed.out_features
 
     def acts_by(self) -> dict[str, Any]:
         return {**super().acts_by(), "broadcast_interval": self.interval}

@@ -6,13 +6,19 @@ import torch
 from torch import Tensor
 
 from controllers.entity import EntityController, Prepared, Unroll
+from envs.base import EnvSpec
 from modules.agents.collaq_agent import CollaqAgent
+from utils.config import Config
 
 
 class CollaqController(EntityController):
     """Acts as `EntityController`; learners are also told what Q_collab says of agents on their own."""
 
     agent: CollaqAgent
+
+    @classmethod
+    def build(cls, config: Config, spec: EnvSpec) -> "CollaqController":
+        return cls(CollaqAgent(cls.sizes(config, spec), config.alone_view), **cls.ways(config, spec))
 
     def acts_by(self) -> dict[str, Any]:
         return {**super().acts_by(), "alone_view": self.agent.alone_view}

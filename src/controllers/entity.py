@@ -6,14 +6,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from components import action_selectors, schedules
 from components.action_selectors import ActionSelector
 from components.episodes import EpisodeBatch
 from controllers.base import Controller, ControllerState, Decision
 from envs.base import EnvSpec, TimeStep
-from modules.agents.entity_agent import EntityAgent
+from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.agents.heads import Targets
-from modules.layers.inputs import Reader, Rows, with_private
+from modules.layers.inputs import Reader, Rows, make_reader, with_private
 from modules.layers.recurrence import Streams, make_streams
+from utils.config import Config
 from utils.masking import full_view, joined
 
 VIEWS = ("local", "full", "periodic")
@@ -135,6 +137,40 @@ class EntityController(nn.Module, Controller):
         self.agent, self.selector, self.view, self.spec = agent, selector, view, spec
         self.reader: Reader = agent.sizes.reader
         self.memory_steps = memory_steps
+
+    @classmethod
+    def build(cls, config: Config, spec: EnvSpec) -> "EntityController":
+        return cls(EntityAgent(cls.sizes(config, spec)), **cls.ways(config, spec))
+
+    @staticmethod
+    def sizes(config: Config, spec: EnvSpec, strategy: int = 0) -> AgentSizes:
+        """Widths of the agents; `strategy`: Z."""
+        return AgentSizes(
+            reader=make_reader(spec, pairs=config.target_values == "pairs"),
+            private=spec.private,
+            embed=config.attn_embed_dim,
+            heads=config.attn_heads,
+            hidden=config.rnn_hidden_dim,
+            strategy=strategy,
+            layers=config.head_layers,
+        )
+
+    @staticmethod
+    def ways(config: Config, spec: EnvSpec) -> dict[str, Any]:
+        """What every controller of this family is told beside its networks."""
+        decay = schedules.REGISTRY[config.epsilon_decay]
+        schedule = decay(config.epsilon_start, config.epsilon_finish, config.epsilon_anneal_time or config.t_max)
+        return {
+            "selector": action_selectors.REGISTRY[config.action_selector](schedule),
+            "view": View(config.view, config.view_interval),
+            "spec": spec,
+            "memory_steps": config.sequence_length,
+        }
+
+    @property
+    def encoding_size(self) -> int:
+        """Width of a coach's encoding of an agent; 0 where there is no coach."""
+        return 0
 
     @property
     def device(self) -> torch.device:

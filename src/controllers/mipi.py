@@ -1,5 +1,6 @@
 """MIPI: agents that act by a policy and keep utilities for learning (Wang et al., 2023, section 4.4)."""
 
+import math
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from controllers.entity import EntityController, Prepared, Unroll, View
 from envs.base import EnvSpec, TimeStep
 from modules.agents.heads import Targets
 from modules.agents.mipi_agent import MipiAgent
+from utils.config import Config
 
 
 def only_itself(obs_mask: Tensor) -> Tensor:
@@ -38,6 +40,10 @@ class MipiController(EntityController):
     ) -> None:
         super().__init__(agent, selector, view, spec, memory_steps=memory_steps)
         self.alone = alone
+
+    @classmethod
+    def build(cls, config: Config, spec: EnvSpec) -> "MipiController":
+        return cls(MipiAgent(cls.sizes(config, spec)), **cls.ways(config, spec), alone=math.isinf(config.alpha))
 
     def acts_by(self) -> dict[str, Any]:
         return {**super().acts_by(), "alpha": "inf" if self.alone else "a number"}

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+import envs
 from controllers.base import Controller, ControllerState, Decision
-from envs.base import ScriptedPolicy, TimeStep
+from envs.base import EnvSpec, ScriptedPolicy, TimeStep
+from utils.config import Config
 
 
 class ScriptedController(Controller):
@@ -13,6 +15,10 @@ class ScriptedController(Controller):
     def __init__(self, policy: ScriptedPolicy) -> None:
         """`policy(timestep, generator) -> actions (B, A)`, made for the environment that is played."""
         self.policy = policy
+
+    @classmethod
+    def build(cls, config: Config, spec: EnvSpec) -> "ScriptedController":
+        return cls(envs.REGISTRY[config.env].SCRIPTED[config.policy](spec))
 
     def initial_state(self, num_envs: int, agents: int) -> ControllerState:
         return {}

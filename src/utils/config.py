@@ -1,6 +1,7 @@
 """The configuration of a run: read in layers, checked once, never written again.
 
-default.yaml <- config/envs/<env-config>.yaml <- config/algs/<config>.yaml <- the command line.
+default.yaml <- config/envs/<env-config>.yaml <- config/algs/<config>.yaml <- the command line. An algorithm's file that
+says `extends: NAME` comes after that algorithm's, and names what differs.
 """
 
 import dataclasses
@@ -82,18 +83,13 @@ def build_config(command: CommandLine) -> Config:
     sources = dict.fromkeys(values, "default.yaml")
     layers = []
     if command.environment is not None:
-        layers.append(("envs", "--env-config", command.environment))
+        path = _config_file("envs", f"--env-config={command.environment}", command.environment)
+        layers.append((f"envs/{path.name}", _read_yaml(path)))
     if command.algorithm is not None:
-        layers.append(("algs", "--config", command.algorithm))
-    for kind, option, name in layers:
-        layer = _read_yaml(_config_file(kind, option, name))
-        if kind == "algs" and "t_max" in layer:
-            raise UserError(
-                f"t_max={shown(layer['t_max'])} (algs/{name}.yaml): the length of training belongs to default.yaml, "
-                "the environment's YAML or the command line, not to an algorithm"
-            )
+        layers += _algorithm_layers(command.algorithm)
+    for source, layer in layers:
         for key, value in layer.items():
-            _assign(values, sources, defaults, key, value, f"{kind}/{name}.yaml")
+            _assign(values, sources, defaults, key, value, source)
     for key, text in command.settings:
         # text stays text where the default is text: a name such as 1e3 is not a number
         keep = isinstance(defaults.get(key), str) and key != "imagine_split"
@@ -103,6 +99,27 @@ def build_config(command: CommandLine) -> Config:
             raise UserError(f"{key}={shown(text)} ({COMMAND_LINE}): must be {error}") from None
         _assign(values, sources, defaults, key, value, COMMAND_LINE)
     return _finish(values, sources)
+
+
+def _algorithm_layers(name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The YAML files (name, content) that make the algorithm `name`, those that it extends first."""
+    layers: dict[str, dict[str, Any]] = {}
+    asked = f"--config={name}"
+    while True:
+        path = _config_file("algs", asked, name)
+        source = f"algs/{path.name}"
+        if source in layers:
+            raise UserError(f"{asked}: {' -> '.join([*layers, source])} extends itself; leave one `extends` out")
+        layer = layers[source] = _read_yaml(path)
+        if "t_max" in layer:
+            raise UserError(
+                f"t_max={shown(layer['t_max'])} ({source}): the length of training belongs to default.yaml, "
+                "the environment's YAML or the command line, not to an algorithm"
+            )
+        if "extends" not in layer:
+            return list(reversed(layers.items()))
+        name = str(layer.pop("extends"))
+        asked = f"extends={shown(name)} ({source})"
 
 
 class _Loader(yaml.SafeLoader):
@@ -139,11 +156,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _config_file(kind: str, option: str, name: str) -> Path:
+def _config_file(kind: str, asked: str, name: str) -> Path:
+    """The YAML file of `name`; `asked` says who asked for it."""
     known = config_names(kind)
     if name not in known:
         hint = f"the nearest is {nearest(name, known)!r}" if known else "there are none yet"
-        raise UserError(f"{option}={name}: there is no config/{kind}/{name}.yaml; {hint}; --help lists them all")
+        raise UserError(f"{asked}: there is no config/{kind}/{name}.yaml; {hint}; --help lists them all")
     return CONFIG_DIR / kind / f"{name}.yaml"
 
 

@@ -64,6 +64,16 @@ def test_later_layers_win(folder):
     assert (args.scenario, args.train_team, args.episode_limit) == ("mmm", "4-5", 7)
 
 
+def test_an_algorithm_may_extend_another(folder):
+    (folder / "envs" / "task.yaml").write_text("lr: 0.5\nbeta: 0.5\ngamma: 0.5")
+    (folder / "algs" / "old.yaml").write_text("name: old\nbeta: 0.1\nlr: 0.1\nalpha: 0.1")
+    (folder / "algs" / "middle.yaml").write_text("extends: old\nname: middle\nlr: 0.2\nalpha: 0.2")
+    (folder / "algs" / "new.yaml").write_text("alpha: 0.3\nextends: middle\nname: new")
+    loaded = load_config(["--config=new", "--env-config=task"])
+    assert (loaded.name, loaded.gamma, loaded.beta, loaded.lr, loaded.alpha) == ("new", 0.5, 0.1, 0.2, 0.3)
+    assert "extends" not in loaded
+
+
 def test_with_may_be_missing_and_the_last_of_two_wins():
     assert load_config(["lr=1e-4"]).lr == load_config(["with", "lr=1", "lr=1e-4"]).lr == 1e-4
 
@@ -250,6 +260,8 @@ def test_an_infinite_alpha_is_mutual_information():
         ("- lr", ["algs/bad.yaml", "KEY: VALUE"]),
         ("lr: !!python/object/apply:os.getcwd []", ["algs/bad.yaml", "YAML"]),
         ("env_args: {1: 2}", ["env_args.1"]),
+        ("extends: bda", ["extends='bda' (algs/bad.yaml)", "no config/algs/bda.yaml", "nearest is 'bad'"]),
+        ("extends: bad", ["algs/bad.yaml -> algs/bad.yaml extends itself"]),
     ],
 )
 def test_errors_in_yaml_files(folder, text, parts):
