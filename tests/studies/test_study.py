@@ -167,6 +167,7 @@ def test_publishing(finished, tmp_path, monkeypatch):
     model = target / "sc2_3m" / "copa" / "seed1"
     record, config = (json.loads((model / f"{name}.json").read_text()) for name in ("run", "config"))
     assert record["status"] == "COMPLETED"
+    assert (record["steps"], record["updates"]) == (newest(finished / "sc2_3m" / "copa" / "seed1"), 4)
     assert (config["seed"], config["controller"]) == (1, "coach")
     test = json.loads((finished / "sc2_3m" / "copa" / "seed1" / "tests" / "beta=1000" / "test.json").read_text())
     assert json.loads((model / "evaluation_beta=1000.json").read_text()) == test["evaluation"]
@@ -175,6 +176,21 @@ def test_publishing(finished, tmp_path, monkeypatch):
     assert table.splitlines()[-1].startswith("    python src/study.py toy --t-max=60 --seeds 0 1 with device=cpu ")
     for path in (path for path in target.rglob("*.*") if path.suffix != ".png"):
         assert str(finished) not in path.read_text(encoding="utf-8")
+
+
+def test_publishing_a_run(finished, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(SRC.parent / "benchmarks")
+    import publish
+
+    monkeypatch.setattr(publish, "PUBLISHED", tmp_path)
+    seed = finished / "sc2_3m" / "aqmix" / "seed0"
+    for checkpoint in (None, seed / "models" / "1" / str(newest(seed))):
+        target = publish.publish(seed / "sacred" / "1", f"run {checkpoint is None}", checkpoint)
+        record = json.loads((target / "run.json").read_text())
+        assert (record["steps"], record["updates"]) == (newest(seed), 4)
+        assert (target / "checkpoint").exists() == (checkpoint is not None)
+    test = publish.publish(seed / "tests" / "plain" / "sacred" / "1", "test", None)
+    assert "steps" not in json.loads((test / "run.json").read_text())  # it trained nothing
 
 
 # --- once more ------------------------------------------------------------------------------------------------------
