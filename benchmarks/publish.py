@@ -3,8 +3,9 @@
     ./run.sh python benchmarks/publish.py results/sacred/3 refil_sz [--checkpoint results/models/3/1000000]
     ./run.sh python benchmarks/publish.py results/studies/mipi_table1 mipi_table1
 
-Writes the settings (`config.json`), the command, seed and revision (`run.json`), every test (`tests.csv`: one row per
-step and team), the last one in full (`evaluation.json`), and of a checkpoint what evaluating it again takes.
+Writes the settings, the seed among them (`config.json`), the command, the revision and the last checkpoint's steps and
+updates (`run.json`), every test (`tests.csv`: one row per step and team), the last one in full (`evaluation.json`), and
+of a checkpoint what evaluating it again takes.
 
 Of a study: `table.md`, `table.csv`, `figure.png`, and for each model that was tested, in `<task>/<cell>/seed<k>`, the
 settings and record of its training and the tests that the table is made of, in full (`evaluation*.json`).
@@ -22,7 +23,8 @@ from typing import Any
 
 from studies import REGISTRY
 from studies.declaration import Study
-from utils.checkpoints import load_checkpoint, save_checkpoint
+from studies.stored import newest_sound, updates
+from utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 
 #: where things lay is nobody's business but the machine's
 PLACES = ("local_results_path", "checkpoint_path", "--results", "--evaluate-only")
@@ -62,8 +64,8 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def write_record(run: Path, target: Path) -> None:
-    """Write `config.json` and `run.json` of `run`, a folder of sacred's, to `target`."""
+def write_record(run: Path, target: Path, checkpoint: Path | None) -> None:
+    """Write `config.json` and `run.json` of `run`, a folder of sacred's that left `checkpoint`, to `target`."""
     config = {key: value for key, value in read_json(run / "config.json").items() if key not in PLACES}
     write_json(target / "config.json", config)
     record = read_json(run / "run.json")
@@ -72,7 +74,8 @@ def write_record(run: Path, target: Path) -> None:
         key: facts[key] for key in ("git", "versions", "device", "threads", "backend", "parameters") if key in facts
     }
     command = "./run.sh " + " ".join(without_places(facts["arguments"]))
-    write_json(target / "run.json", {"command": command, "status": record["status"], **kept})
+    learnt = {} if checkpoint is None else {"steps": int(checkpoint.name), "updates": updates(checkpoint)}
+    write_json(target / "run.json", {"command": command, "status": record["status"], **learnt, **kept})
 
 
 def publish_study(folder: Path, name: str, registry: Mapping[str, Study] = REGISTRY) -> Path:
@@ -101,13 +104,14 @@ def publish_model(place: Path, target: Path, tests: set[str]) -> None:
             write_json(target / f"evaluation{suffix}.json", read_json(path)["evaluation"])
     runs = sorted((place / "sacred").glob("[0-9]*"), key=lambda run: int(run.name))
     if runs and target.exists():
-        write_record(runs[-1], target)
+        write_record(runs[-1], target, newest_sound(place))
 
 
 def publish(run: Path, name: str, checkpoint: Path | None) -> Path:
     """Write `results/published/<name>` of one run and return it."""
     target = PUBLISHED / name
-    write_record(run, target)
+    models = checkpoint or run.parent.parent / "models" / run.name
+    write_record(run, target, find_checkpoint(models) if models.is_dir() else None)
     table = tests(run / "metrics.jsonl")
     figures = sorted({figure for row in table.values() for figure in row})
     with open(target / "tests.csv", "w", newline="", encoding="utf-8") as file:
@@ -133,10 +137,11 @@ def main() -> None:
     parser.add_argument("name", help="folder in results/published")
     parser.add_argument("--checkpoint", type=Path, help="results/models/<id>/<step>")
     options = parser.parse_args()
-    if (options.run / "table.md").exists():
-        print(publish_study(options.run.resolve(), options.name))
+    folder = options.run.resolve()
+    if (folder / "table.md").exists():
+        print(publish_study(folder, options.name))
     else:
-        print(publish(options.run, options.name, options.checkpoint))
+        print(publish(folder, options.name, options.checkpoint))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from studies.declaration import Bars, Cell, Column, Curves, Point, Row, Study
 TASK = "resource_collection"
 TEAMS = ("5", "6", "varying")
 STEPS = 5_000_000
+#: one per 100 steps
+UPDATES = 50_000
 #: tests in the course of training are few, those of the study as many as the paper's scenarios
 TRAINING = {"test_nepisode": 100}
 TESTING = {"test_nepisode": 1000, "test_batch_size": 250}
@@ -63,6 +65,7 @@ COPA_TABLE1 = Study(
     title="COPA and its baselines on Resource Collection",
     source="Liu et al., ICML 2021, table 1 (5 seeds, 1,000 scenarios; it does not say what ± is)",
     steps=STEPS,
+    updates=UPDATES,
     seeds=(0, 1, 2, 3, 4),
     rows=(
         Row("random", scripted("random"), paper=paper((6.9, 10.4, 2.3))),
@@ -115,6 +118,7 @@ COPA_INTERVAL = Study(
     title="COPA's broadcast interval T on Resource Collection",
     source="Liu et al., ICML 2021, table 1 for T = 4; figure 4b has curves alone for the others, the best at T = 4",
     steps=STEPS,
+    updates=UPDATES,
     seeds=(0, 1, 2, 3, 4),
     rows=tuple(
         Row(f"T = {interval}", interval_cell(interval), paper=_PAPER_COPA[0] if interval == 4 else {})
@@ -157,6 +161,7 @@ COPA_SENSITIVITY = Study(
     title="COPA's sensitivity to communication",
     source="Liu et al., ICML 2021, table 1 for the dynamic world; figure 5 has curves alone for the others",
     steps=STEPS,
+    updates=UPDATES,
     seeds=(0, 1, 2, 3, 4),
     rows=tuple(_sensitivity(variant, beta) for variant in VARIANTS for beta in BETAS),
     columns=tuple(

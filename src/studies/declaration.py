@@ -1,10 +1,23 @@
 """What a study is, as data: trainings, the tests of what they learned, the table's columns, the figure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 #: A team and a figure of its test, such as ("5", "return").
 Figure = tuple[str, str]
+
+#: Figure -> which of several values is the worst. Others, such as comm_frequency, are neither good nor bad.
+WORST: Mapping[str, Callable[[Iterable[float]], float]] = {
+    "return": min,
+    "battle_won": min,
+    "enemies_killed": min,
+    "allies_alive": min,
+    "fires_put_out": min,
+    "fires_left": max,
+    "delivered": min,
+    "invaders_caught": min,
+    "invaders_home": max,
+}
 
 
 @dataclass(frozen=True)
@@ -123,8 +136,9 @@ class Study:
     figure: Bars | Curves | TeamSizes
     #: where the paper's numbers stand; empty: there is no paper
     source: str = ""
-    #: environment steps that the paper trains for
+    #: environment steps that the paper trains for, and the updates that it makes of them
     steps: int = 0
+    updates: int = 0
     #: settings of every training and of every test; a cell's and a row's own come after them
     training: Mapping[str, object] = field(default_factory=dict)
     testing: Mapping[str, object] = field(default_factory=dict)

@@ -33,6 +33,7 @@ from studies.stored import (
     read_test,
     revision,
     test_fault,
+    updates,
 )
 from utils.config import load_config
 from utils.config_checks import REPLAY_KEYS, registry
@@ -58,6 +59,10 @@ class Outcome:
     seed: int | None
     #: environment steps that the model was trained for
     step: int
+    #: updates that were made of them; None: its checkpoint does not say
+    updates: int | None
+    #: what each update learnt from, in words
+    batch: str
     #: trained parameters
     parameters: int
     #: git revisions that trained and tested it, with `+` where files differed from it
@@ -259,6 +264,8 @@ class Engine:
         return Outcome(
             seed=seed,
             step=int(checkpoint.name) if checkpoint else 0,
+            updates=None if checkpoint is None else updates(checkpoint),
+            batch="" if seed is None else batch_of(self._settings(row.cell, seed)),
             parameters=parameters(facts),
             revisions=tuple(revision(info) for info in [facts, *map(read_json, trained)]),
             evaluation=record["evaluation"],
@@ -307,6 +314,18 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, those of the environment named as on the command line."""
     env_args = {f"env_args.{key}": value for key, value in settings["env_args"].items()}
     return {**{key: value for key, value in settings.items() if key != "env_args"}, **env_args}
+
+
+def batch_of(settings: Mapping[str, Any]) -> str:
+    """What an update learns from: pieces of so many steps, or whole episodes, which are as long as they are."""
+    limit = settings["env_args"].get("episode_limit")
+    whole = "episodes" + f" of at most {limit} steps" * (limit is not None)
+    if registry("learners")[settings["learner"]].ON_POLICY:
+        parts = settings["num_mini_batch"]
+        return f"{settings['batch_size_run']} fresh {whole}" + f", in {parts} mini-batches" * (parts > 1)
+    if settings["sequence_length"]:
+        return f"{settings['batch_size']} pieces of {settings['sequence_length']} steps"
+    return f"{settings['batch_size']} {whole}"
 
 
 def _source(checkpoint: Path | None) -> list[str]:

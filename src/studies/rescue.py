@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from studies.copa import BETAS, COACHED, STEPS, TRAINING, WIDE, scripted
+from studies.copa import BETAS, COACHED, STEPS, TRAINING, UPDATES, WIDE, scripted
 from studies.declaration import Bars, Cell, Column, Row, Study
 
 TASK = "rescue"
@@ -21,6 +21,7 @@ RESCUE_TABLE2 = Study(
     title="COPA and its baselines in the Rescue Game",
     source="Liu et al., ICML 2021, table 2 (3 seeds, 500 games; it does not say what ± is)",
     steps=STEPS,
+    updates=UPDATES,
     seeds=(0, 1, 2),
     rows=(
         Row("random", scripted("random", TASK), paper=paper(1.4)),

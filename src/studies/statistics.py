@@ -1,9 +1,9 @@
-"""Means over seeds and their confidence intervals."""
+"""Means over seeds and their confidence intervals, medians."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
+from statistics import NormalDist, fmean, median, stdev
 
 #: 97.5 % quantiles of Student's t distribution with 1, 2, ... 30 degrees of freedom
 _T = (
@@ -15,12 +15,13 @@ _T = (
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean of `n` values; their sample deviation (ddof = 1) and the bounds of the mean's 95 % t interval, which one
-    value alone does not have.
+    """Mean and median of `n` values; their sample deviation (ddof = 1) and the bounds of the mean's 95 % t interval,
+    which one value alone does not have.
     """
 
     n: int
     mean: float
+    median: float
     std: float | None = None
     low: float | None = None
     high: float | None = None
@@ -30,10 +31,10 @@ def summarise(values: Sequence[float]) -> Summary | None:
     """The summary of one value per seed; None for no values."""
     n = len(values)
     if n < 2:
-        return Summary(n, values[0]) if n else None
+        return Summary(n, values[0], values[0]) if n else None
     mean, std = fmean(values), stdev(values)
     half = t_quantile(n - 1) * std / math.sqrt(n)
-    return Summary(n, mean, std, mean - half, mean + half)
+    return Summary(n, mean, median(values), std, mean - half, mean + half)
 
 
 def t_quantile(freedom: int) -> float:

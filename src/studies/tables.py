@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from studies.declaration import Column, Row, Study
+from studies.declaration import WORST, Column, Row, Study
 from studies.engine import Outcome, Results
 from studies.statistics import Summary, summarise
 
@@ -23,6 +23,12 @@ def summary(results: Results, row: Row, column: Column) -> Summary | None:
     return summarise(values(results, row, column))
 
 
+def worst(results: Results, row: Row, column: Column) -> float | None:
+    """The worst seed's value; None where nothing was measured, or the figure is neither good nor bad."""
+    found = values(results, row, column)
+    return WORST[column.figure](found) if found and column.figure in WORST else None
+
+
 def _mean(outcome: Outcome, column: Column) -> float | None:
     figure = outcome.evaluation.get(column.team, {}).get(column.figure)
     return None if figure is None else figure["mean"]
@@ -33,10 +39,11 @@ def _ratio(value: float | None, whole: float | None) -> float | None:
 
 
 def extent(results: Results) -> str:
-    """How many seeds and steps are behind the results of the methods that learn, in a few words."""
-    learned = [[outcome for outcome in found if outcome.seed is not None] for found in results.values()]
-    steps = [outcome.step for found in learned for outcome in found]
-    return f"seeds: {_range([len(found) for found in learned])}, training steps: {_range(steps)}"
+    """How many seeds, steps and updates are behind the results of the methods that learn, in a few words."""
+    learned = [found for found in map(_learned, results.values()) if found]
+    outcomes = [outcome for found in learned for outcome in found]
+    steps = _range([outcome.step for outcome in outcomes])
+    return f"seeds: {_range(map(len, learned))}, training steps: {steps}, updates: {_updates(outcomes)}"
 
 
 def write_csv(path: Path, study: Study, results: Results) -> None:
@@ -44,67 +51,105 @@ def write_csv(path: Path, study: Study, results: Results) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
-            ["method", "cell", "team", "figure", "mean", "std", "ci95_low", "ci95_high", "seeds", "episodes_per_seed"]
-            + ["steps_min", "steps_max", "parameters", "paper_mean", "paper_std"]
+            ["method", "cell", "team", "figure", "mean", "std", "ci95_low", "ci95_high", "median", "worst", "seeds"]
+            + ["episodes_per_seed", "steps_min", "steps_max", "updates_min", "updates_max", "batch", "parameters"]
+            + ["paper_mean", "paper_std"]
         )
         for row in study.rows:
             outcomes = results[row.label]
-            steps = [outcome.step for outcome in outcomes if outcome.seed is not None]
+            learned = _learned(outcomes)
+            steps = [outcome.step for outcome in learned]
+            updates = _known(learned)
+            if len(updates) < len(learned):
+                updates = []  # part of them would pass for all
             for column in study.columns:
                 of = summary(results, row, column)
-                measured = ["", "", "", "", 0] if of is None else [of.mean, of.std, of.low, of.high, of.n]
+                measured = [""] * 5 if of is None else [of.mean, of.std, of.low, of.high, of.median]
                 writer.writerow(
                     [row.label, row.cell.path, column.team, "relative " * column.relative + column.figure, *measured]
+                    + [worst(results, row, column), 0 if of is None else of.n]
                     + [_shared(_episodes(outcome, column.team) for outcome in outcomes)]
-                    + [min(steps, default=""), max(steps, default="")]
-                    + [_shared(outcome.parameters for outcome in outcomes), *_paper(row, column)]
+                    + [end(counts, default="") for counts in (steps, updates) for end in (min, max)]
+                    + [_batches(learned), _shared(outcome.parameters for outcome in outcomes), *_paper(row, column)]
                 )
 
 
 def write_markdown(path: Path, study: Study, results: Results, command: str) -> None:
-    """The table with what it takes to read it: what the numbers are, how long was trained, with what code."""
+    """The tables with what it takes to read them: what the numbers are, how much was learnt, with what code."""
+    parts = [f"# {study.title}", _means(study, results)]
+    if any(row.cell.learns for row in study.rows):
+        parts += ["Median / worst seed:", _medians(study, results), "What was learnt from:", _lessons(study, results)]
+    path.write_text("\n\n".join([*parts, _explanation(study, results), f"    {command}"]) + "\n", encoding="utf-8")
+
+
+def _means(study: Study, results: Results) -> str:
     columns = [(column, any(_paper(row, column) != (None, None) for row in study.rows)) for column in study.columns]
-    head = ["method", "seeds", "steps", "parameters"]
+    head = ["method", "seeds"]
     for column, printed in columns:
         head += [column.title, *["paper"] * printed]
-    lines = [f"# {study.title}", "", _line(head), _line(["---"] * len(head))]
+    rows = []
     for row in study.rows:
         outcomes = results[row.label]
-        cells = [row.label, str(len(outcomes)) if outcomes else "-"]
-        if not row.cell.learns:
-            cells[1] = "none" if outcomes else "-"
-        cells += [_range([o.step for o in outcomes if o.seed is not None]), _range([o.parameters for o in outcomes])]
+        seeds = str(len(outcomes)) if row.cell.learns else "none"
+        cells = [row.label, seeds if outcomes else "-"]
         for column, printed in columns:
             of = summary(results, row, column)
             few = f" (n = {of.n})" if of is not None and of.n < len(outcomes) else ""
             cells += [_measured(of, column) + few, *[_printed(row, column)] * printed]
-        lines.append(_line(cells))
-    lines += ["", *_explanation(study, results), "", f"    {command}"]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        rows.append(cells)
+    return _table(head, rows)
 
 
-def _explanation(study: Study, results: Results) -> list[str]:
+def _medians(study: Study, results: Results) -> str:
+    rows = []
+    for row in (row for row in study.rows if row.cell.learns):
+        cells = [row.label]
+        for column in study.columns:
+            of, last = summary(results, row, column), worst(results, row, column)
+            middle = "-" if of is None else f"{of.median:.{column.digits}f}"
+            cells.append(middle if last is None else f"{middle} / {last:.{column.digits}f}")
+        rows.append(cells)
+    return _table(["method", *(column.title for column in study.columns)], rows)
+
+
+def _lessons(study: Study, results: Results) -> str:
+    rows = []
+    for row in (row for row in study.rows if row.cell.learns):
+        found = results[row.label]
+        steps, parameters = _range([o.step for o in found]), _range([o.parameters for o in found])
+        rows.append([row.label, steps, _updates(found), _batches(found) or "-", parameters])
+    return _table(["method", "steps", "updates", "batch", "parameters"], rows)
+
+
+def _explanation(study: Study, results: Results) -> str:
     outcomes = [outcome for found in results.values() for outcome in found]
-    steps = [outcome.step for outcome in outcomes if outcome.seed is not None]
+    learned = _learned(outcomes)
+    steps = [outcome.step for outcome in learned]
     seeds = sorted({outcome.seed for outcome in outcomes if outcome.seed is not None})
     episodes = sorted({_episodes(o, column.team) for o in outcomes for column in study.columns} - {0})
     lines = [
         "Mean ± sample deviation [95 % t interval of the mean] over seeds, each seed's value being the mean over its "
         f"test episodes ({_list(episodes)} for each team and seed, the same ones for all methods). One seed, or a "
-        'scripted team, has a mean alone; n stands where it is less than the number of seeds. "-": not measured.',
+        'scripted team, has a mean alone; n stands where it is less than the number of seeds. "-": not measured, or '
+        "not known. What is neither good nor bad has no worst seed. Batch: what one update learnt from.",
         f"Seeds: {_list(seeds)}. Code: {_list(sorted({r for outcome in outcomes for r in outcome.revisions}))} "
         "(+: with changes that are in no revision).",
     ]
     if study.source:
         lines.append(f'"paper": {study.source}.')
-    if steps and min(steps) < study.steps:
-        lines.append(f"**Trained for {_range(steps)} steps, the paper for {study.steps:,}**: too few for a comparison.")
-    elif steps:
-        lines.append(f"Trained for {_range(steps)} steps" + f"; the paper: {study.steps:,}" * bool(study.steps) + ".")
+    if steps:
+        updates = _known(learned)
+        ours = f"Trained for {_range(steps)} steps with {_updates(learned) if updates else 'unknown'} updates"
+        paper = f"{study.steps:,}" + f" with {study.updates:,}" * bool(study.updates)
+        # some are missing in every training: there are none before the replay holds a batch
+        if min(steps) < study.steps or min(updates, default=study.updates) < 0.9 * study.updates:
+            lines.append(f"**{ours}, the paper for {paper}**: too few for a comparison.")
+        else:
+            lines.append(ours + f"; the paper: {paper}" * bool(study.steps) + ".")
     dead = [f"{label} (seed {o.seed}, {o.step:,} steps)" for label, found in results.items() for o in found if o.died]
     if dead:
         lines.append(f"**The training died before its end, and was not continued: {_list(dead)}**.")
-    return ["  \n".join([*lines, *study.notes])]
+    return "  \n".join([*lines, *study.notes])
 
 
 def _measured(found: Summary | None, column: Column) -> str:
@@ -130,12 +175,30 @@ def _episodes(outcome: Outcome, team: str) -> int:
     return int(outcome.evaluation.get(team, {}).get("return", {}).get("n", 0))
 
 
+def _learned(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.seed is not None]
+
+
+def _known(learned: Sequence[Outcome]) -> list[int]:
+    return [outcome.updates for outcome in learned if outcome.updates is not None]
+
+
+def _updates(learned: Sequence[Outcome]) -> str:
+    known = _known(learned)
+    unknown = len(learned) - len(known)
+    return _range(known) + f" ({unknown} unknown)" * bool(known and unknown)
+
+
+def _batches(learned: Sequence[Outcome]) -> str:
+    return "; ".join(sorted({outcome.batch for outcome in learned}))
+
+
 def _shared(numbers: Iterable[int]) -> str:
     return " ".join(map(str, sorted(set(numbers) - {0})))
 
 
-def _range(numbers: Sequence[int]) -> str:
-    found = sorted(set(numbers) - {0})
+def _range(numbers: Iterable[int]) -> str:
+    found = sorted(set(numbers))
     if not found:
         return "-"
     return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
@@ -143,6 +206,10 @@ def _range(numbers: Sequence[int]) -> str:
 
 def _list(items: Sequence[object]) -> str:
     return ", ".join(map(str, items)) or "none"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(map(_line, [head, ["---"] * len(head), *rows]))
 
 
 def _line(cells: Sequence[str]) -> str:

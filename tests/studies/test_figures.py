@@ -28,7 +28,7 @@ def outcome(seed, small, large=None):
     evaluation = {"3-5": {"battle_won": {"mean": small}}}
     if large is not None:
         evaluation["6"] = {"battle_won": {"mean": large}}
-    return Outcome(seed, 10, 100, ("abc",), evaluation)
+    return Outcome(seed, 10, 3, "1 episode", 100, ("abc",), evaluation)
 
 
 def test_team_sizes(tmp_path, monkeypatch):

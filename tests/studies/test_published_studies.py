@@ -171,5 +171,5 @@ def test_it_runs(results, name):
     task = found.tasks[-1]
     assert study.main([*words, "--tasks", task, "with", *TINY, *["env_args.episode_limit=12"] * limited]) == 0
     labels = [row.label for row in found.rows if row.cell.task == task]
-    table = (results / name / "table.md").read_text(encoding="utf-8").splitlines()[4:]
-    assert [line.split(" | ")[0] for line in table if line.startswith("|")] == [f"| {label}" for label in labels]
+    table = (results / name / "table.md").read_text(encoding="utf-8").split("\n\n")[1].splitlines()[2:]
+    assert [line.split(" | ")[0] for line in table] == [f"| {label}" for label in labels]

@@ -11,12 +11,12 @@ def test_three_values_by_hand():
     found = summarise([1.0, 2.0, 6.0])
     std = math.sqrt((2**2 + 1**2 + 3**2) / 2)
     half = 4.3027 * std / math.sqrt(3)
-    assert (found.n, found.mean, found.std) == (3, 3.0, pytest.approx(std))
+    assert (found.n, found.mean, found.median, found.std) == (3, 3.0, 2.0, pytest.approx(std))
     assert (found.low, found.high) == (pytest.approx(3 - half), pytest.approx(3 + half))
 
 
 def test_one_value_has_no_deviation():
-    assert summarise([2.5]) == Summary(1, 2.5)
+    assert summarise([2.5]) == Summary(1, 2.5, 2.5)
     assert summarise([]) is None
 
 

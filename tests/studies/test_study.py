@@ -58,9 +58,13 @@ def table(results: Path, name: str = "toy") -> dict[tuple[str, str], dict[str, s
         return {(line["method"], line["figure"]): line for line in csv.DictReader(file)}
 
 
-def markdown(results: Path, method: str, name: str = "toy") -> list[str]:
-    """The cells of a method's line in the table for readers."""
-    lines = (results / name / "table.md").read_text(encoding="utf-8").splitlines()
+MEANS, MEDIANS, LESSONS = range(3)
+
+
+def markdown(results: Path, method: str, name: str = "toy", part: int = MEANS) -> list[str]:
+    """The cells of a method's line in a table for readers."""
+    text = (results / name / "table.md").read_text(encoding="utf-8")
+    lines = [block for block in text.split("\n\n") if block.startswith("|")][part].splitlines()
     return next(line for line in lines if line.startswith(f"| {method} |")).strip("| ").split(" | ")
 
 
@@ -99,7 +103,10 @@ def test_numbers_are_those_of_the_evaluation_files(finished):
 def test_a_scripted_team_has_a_mean_alone(finished):
     path = finished / "sc2_3m" / "random" / "tests" / "plain" / "sacred" / "1" / "evaluation.json"
     mean = json.loads(path.read_text())["3"]["return"]["mean"]
-    assert markdown(finished, "random") == ["random", "none", "-", "-", f"{mean:.1f}", "1.5", "-", "-"]
+    assert markdown(finished, "random") == ["random", "none", f"{mean:.1f}", "1.5", "-", "-"]
+    for part in (MEDIANS, LESSONS):
+        with pytest.raises(StopIteration):
+            markdown(finished, "random", part=part)
 
 
 def test_what_there_is_not_is_a_dash(finished):
@@ -120,12 +127,13 @@ def test_relative_columns_divide_seed_by_seed(finished):
 def test_the_caption_says_how_the_numbers_came_about(finished):
     text = (finished / "toy" / "table.md").read_text(encoding="utf-8")
     steps = newest(finished / "sc2_3m" / "aqmix" / "seed0")
-    assert f"**Trained for {steps} steps, the paper for 1,000**" in text
+    assert f"**Trained for {steps} steps with 4 updates, the paper for 1,000 with 500**" in text
     assert "Seeds: 0, 1. Code: " in text
     assert "A note." in text
     assert "python src/study.py toy --t-max=60" in text
     facts = json.loads((finished / "sc2_3m" / "copa" / "seed0" / "sacred" / "1" / "info.json").read_text())
-    assert markdown(finished, "COPA, beta 0")[1:4] == ["2", str(steps), f"{facts['parameters']['total']:,}"]
+    learnt = [str(steps), "4", "2 episodes of at most 8 steps", f"{facts['parameters']['total']:,}"]
+    assert markdown(finished, "COPA, beta 0", part=LESSONS)[1:] == learnt
     if facts["git"]["commit"]:
         assert facts["git"]["commit"][:10] in text
 
@@ -159,6 +167,7 @@ def test_publishing(finished, tmp_path, monkeypatch):
     model = target / "sc2_3m" / "copa" / "seed1"
     record, config = (json.loads((model / f"{name}.json").read_text()) for name in ("run", "config"))
     assert record["status"] == "COMPLETED"
+    assert (record["steps"], record["updates"]) == (newest(finished / "sc2_3m" / "copa" / "seed1"), 4)
     assert (config["seed"], config["controller"]) == (1, "coach")
     test = json.loads((finished / "sc2_3m" / "copa" / "seed1" / "tests" / "beta=1000" / "test.json").read_text())
     assert json.loads((model / "evaluation_beta=1000.json").read_text()) == test["evaluation"]
@@ -167,6 +176,21 @@ def test_publishing(finished, tmp_path, monkeypatch):
     assert table.splitlines()[-1].startswith("    python src/study.py toy --t-max=60 --seeds 0 1 with device=cpu ")
     for path in (path for path in target.rglob("*.*") if path.suffix != ".png"):
         assert str(finished) not in path.read_text(encoding="utf-8")
+
+
+def test_publishing_a_run(finished, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(SRC.parent / "benchmarks")
+    import publish
+
+    monkeypatch.setattr(publish, "PUBLISHED", tmp_path)
+    seed = finished / "sc2_3m" / "aqmix" / "seed0"
+    for checkpoint in (None, seed / "models" / "1" / str(newest(seed))):
+        target = publish.publish(seed / "sacred" / "1", f"run {checkpoint is None}", checkpoint)
+        record = json.loads((target / "run.json").read_text())
+        assert (record["steps"], record["updates"]) == (newest(seed), 4)
+        assert (target / "checkpoint").exists() == (checkpoint is not None)
+    test = publish.publish(seed / "tests" / "plain" / "sacred" / "1", "test", None)
+    assert "steps" not in json.loads((test / "run.json").read_text())  # it trained nothing
 
 
 # --- once more ------------------------------------------------------------------------------------------------------
@@ -184,7 +208,7 @@ def test_what_is_done_is_not_done_again(copied):
 def test_studies_share_cells(copied):
     assert carry_out("toy_curves", "--t-max=60", results=copied) == 0
     whole = markdown(copied, "COPA, beta 0")
-    assert markdown(copied, "COPA, beta 0", "toy_curves") == [*whole[:5], whole[6]]  # without the paper's column
+    assert markdown(copied, "COPA, beta 0", "toy_curves") == [*whole[:3], whole[4]]  # without the paper's column
     assert (copied / "toy_curves" / "figure.png").exists()
 
 
@@ -196,7 +220,9 @@ def test_longer_training_goes_on_from_the_checkpoint(copied):
     assert json.loads((folder / "sacred" / "2" / "config.json").read_text())["checkpoint_path"].endswith(str(before))
     assert newest(folder) >= 90 > before
     assert runs(folder / "tests" / "plain") == ["1", "2"]
-    assert markdown(copied, "A-QMIX", "single")[2] == str(newest(folder))
+    steps, updates = markdown(copied, "A-QMIX", "single", LESSONS)[1:3]
+    assert steps == str(newest(folder))
+    assert int(updates) > 4  # with those before
 
 
 def test_tests_are_made_again_when_their_settings_change(copied):
@@ -373,7 +399,9 @@ def test_a_failed_run_is_a_gap_and_not_the_end(finished, results, monkeypatch, c
     monkeypatch.setattr(single_run, "main", broken)
     assert carry_out("toy", f"--evaluate-only={finished}", results=results) == 1
     assert "failed: sc2_3m/aqmix/seed0, A-QMIX\n" in capsys.readouterr().err
-    assert markdown(results, "A-QMIX") == ["A-QMIX", "-", "-", "-", "-", "12.2 ± 0.5", "-", "-"]
+    assert markdown(results, "A-QMIX") == ["A-QMIX", "-", "-", "12.2 ± 0.5", "-", "-"]
+    assert markdown(results, "A-QMIX", part=MEDIANS) == ["A-QMIX", "-", "-", "-"]
+    assert markdown(results, "A-QMIX", part=LESSONS) == ["A-QMIX", "-", "-", "-", "-"]
     assert table(results)["A-QMIX", "return"]["mean"] == ""
     assert markdown(results, "COPA, beta 0")[1] == "2"
 
@@ -390,14 +418,15 @@ def test_a_damaged_checkpoint_gives_way_to_the_newest_sound_one(copied, results,
     damaged.write_bytes(damaged.read_bytes()[:-1])
     capsys.readouterr()
     assert carry_out("single", "--seeds", "0", f"--evaluate-only={copied}", results=results.with_name("other")) == 0
-    assert markdown(results.with_name("other"), "A-QMIX", "single")[2] == str(sound)
+    assert markdown(results.with_name("other"), "A-QMIX", "single", LESSONS)[1] == str(sound)
     assert capsys.readouterr().out.count(f"checkpoint file '{damaged}' has ") == 1
     assert carry_out(*words, results=copied) == 0
     assert capsys.readouterr().out.count(f"checkpoint file '{damaged}' has ") == 1
     source = json.loads((folder / "sacred" / "3" / "config.json").read_text())["checkpoint_path"]
     assert source == str(folder / "models" / "1" / str(sound))
     assert newest(folder) >= 90
-    assert markdown(copied, "A-QMIX", "single")[1:3] == ["1", str(newest(folder))]
+    assert markdown(copied, "A-QMIX", "single")[1] == "1"
+    assert markdown(copied, "A-QMIX", "single", LESSONS)[1] == str(newest(folder))
 
 
 def test_where_all_checkpoints_are_damaged_training_starts_anew(copied):
@@ -498,7 +527,7 @@ def test_evaluating_alone_trains_nothing(finished, copied, results, tmp_path):
     assert carry_out("toy", f"--evaluate-only={copied}", results=other) == 0
     assert not list(other.glob("**/models"))
     assert markdown(other, "COPA, beta 0")[1] == "1"
-    assert "±" not in markdown(other, "COPA, beta 0")[4]
+    assert "±" not in markdown(other, "COPA, beta 0")[2]
     same = table(finished)["A-QMIX", "return"]["mean"], table(other)["A-QMIX", "return"]["mean"]
     assert same[0] == same[1]
 
@@ -580,6 +609,6 @@ def test_the_page_adds_a_study_that_runs(results):
     example = names["BATTLE_SIZES"]
     words = [example.name, "--t-max=10", "--seeds", "0", f"--results={results}", "with", *TINY]
     assert study.main([*words, "env_args.episode_limit=5"], {example.name: example}) == 0
-    assert "-" not in markdown(results, "REFIL", example.name)
+    assert not any("-" in markdown(results, "REFIL", example.name, part) for part in (MEANS, MEDIANS, LESSONS))
     assert "paper" not in (results / example.name / "table.md").read_text(encoding="utf-8")
     assert (results / example.name / "figure.png").exists()

@@ -20,6 +20,7 @@ ROWS = (
 COMMON = {
     "source": "nobody",
     "steps": 1000,
+    "updates": 500,
     "seeds": (0, 1),
     "training": {"test_nepisode": 1},
     "varied": ("beta",),
