@@ -2,6 +2,8 @@
 
 Layout: `<models>/<run id>/<t_env>/` with one `<name>.pt` per part of the state and `manifest.json`, which holds the
 size and the SHA-256 of each, and of what run it is. A folder gets its final name only when all of it is on disk.
+
+torch is imported where tensors are: whoever only looks what there is does not wait for it.
 """
 
 import contextlib
@@ -15,8 +17,6 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from utils.errors import UserError
 from utils.records import named
@@ -155,6 +155,8 @@ def load_checkpoint(
 
 def not_finite(value: Any, where: str) -> str | None:
     """The place of a floating-point tensor in a nested state that holds NaN or infinity; None where there is none."""
+    import torch
+
     if isinstance(value, torch.Tensor):
         return where if value.is_floating_point() and not bool(value.isfinite().all()) else None
     entries = value.items() if isinstance(value, Mapping) else enumerate(value) if type(value) in (list, tuple) else ()
@@ -177,6 +179,8 @@ def _check_one_run(path: Path, steps: list[int]) -> None:
 
 
 def _check_plain(value: Any, where: str) -> None:
+    import torch
+
     # the exact type counts: a NumPy float is a float, too, but is pickled as something else
     if isinstance(value, Mapping):
         for key, entry in value.items():
@@ -190,6 +194,8 @@ def _check_plain(value: Any, where: str) -> None:
 
 
 def _write_part(path: Path, part: Mapping[str, Any]) -> dict[str, Any]:
+    import torch
+
     with open(path, "wb") as file:
         try:
             torch.save(dict(part), file)
@@ -236,6 +242,8 @@ def _verify_part(path: Path, expected: Mapping[str, Any]) -> None:
 
 
 def _read_part(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+    import torch
+
     _verify_part(path, expected)
     try:
         part = torch.load(path, map_location="cpu", weights_only=True)
