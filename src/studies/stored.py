@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.checkpoints import MANIFEST, Damaged, saved_steps, verify_checkpoint
+from utils.checkpoints import MANIFEST, Damaged, load_checkpoint, saved_steps, verify_checkpoint
 from utils.errors import UserError
 from utils.records import status_of
 
@@ -52,6 +52,17 @@ def fingerprint(checkpoint: Path) -> dict[str, Any]:
     """Step and hash of the networks that a checkpoint holds."""
     files = read_json(checkpoint / MANIFEST).get("files", {})
     return {"step": int(checkpoint.name), "sha256": files.get("learner", {}).get("sha256")}
+
+
+def updates(checkpoint: Path) -> int | None:
+    """Updates that the networks of `checkpoint` had, those before a resumption too; None where it does not say."""
+    try:
+        _, state = load_checkpoint(checkpoint, names=["learner"])
+    except UserError:
+        return None
+    counters = state["learner"].get("counters")
+    count = counters.get("updates") if isinstance(counters, dict) else None
+    return count if isinstance(count, int) else None
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.stored import checkpoints, fingerprint, newest_sound, read_settings, read_test
+from studies.stored import checkpoints, fingerprint, newest_sound, read_settings, read_test, updates
 from utils.checkpoints import save_checkpoint
 from utils.errors import UserError
 
@@ -68,6 +68,29 @@ def test_a_checkpoint_of_another_version_is_not_passed_over(cell):
     path.write_text(path.read_text().replace('"format": 1', '"format": 7'))
     with pytest.raises(UserError, match="format 7"):
         newest_sound(cell)
+
+
+@pytest.mark.parametrize(
+    ("learner", "expected"),
+    [
+        ({"counters": {"updates": 7}}, 7),
+        ({"counters": {"updates": 0}}, 0),
+        ({"counters": {"updates": "7"}}, None),
+        ({"counters": [7]}, None),
+        ({"counters": {}}, None),
+        ({}, None),
+    ],
+)
+def test_a_checkpoint_says_how_many_updates_its_networks_had(tmp_path, learner, expected):
+    save_checkpoint(tmp_path / "20", {"learner": learner})
+    assert updates(tmp_path / "20") == expected
+
+
+def test_a_checkpoint_that_is_not_what_was_saved_says_nothing(tmp_path):
+    save_checkpoint(tmp_path / "20", {"learner": {"counters": {"updates": 7}}})
+    flip(tmp_path / "20" / "learner.pt")
+    assert updates(tmp_path / "20") is None
+    assert updates(tmp_path / "30") is None
 
 
 @pytest.mark.parametrize(
