@@ -1,7 +1,8 @@
 """Checkpoints: one folder per step, whole or not there at all.
 
 Layout: `<models>/<run id>/<t_env>/` with one `<name>.pt` per part of the state and `manifest.json`, which holds the
-size and the SHA-256 of each, and of what run it is. A folder gets its final name only when all of it is on disk.
+size and the SHA-256 of each, of what run it is and after how many updates. A folder gets its final name only when all
+of it is on disk.
 
 torch is imported where tensors are: whoever only looks what there is does not wait for it.
 """
@@ -38,7 +39,9 @@ class Damaged(UserError):
         self.fault = fault
 
 
-def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]], run: str | None = None) -> None:
+def save_checkpoint(
+    folder: Path, state: Mapping[str, Mapping[str, Any]], run: str | None = None, updates: int | None = None
+) -> None:
     """Write each part of `state` as `<folder>/<name>.pt`; whoever looks at `folder` sees all of it or nothing.
 
     An earlier checkpoint of that name is replaced; what killed runs left half-written is removed.
@@ -47,6 +50,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]], run: s
         folder: `<models>/<run id>/<t_env>`; its parents are made.
         state: part name -> nested dict of tensors and plain values (numbers, strings, lists, tuples, dicts, None).
         run: what tells the run from any other that saved, or will save, to a folder of that name.
+        updates: that its networks have had, to be read without loading them.
 
     Raises:
         TypeError: a value could be written, but not read back without running code from the file.
@@ -58,17 +62,17 @@ def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]], run: s
         _check_plain(state[name], name)
     folder = Path(folder)
     with named(folder):
-        _save(folder, state, run)
+        _save(folder, state, {"run": run, "updates": updates})
 
 
-def _save(folder: Path, state: Mapping[str, Mapping[str, Any]], run: str | None) -> None:
+def _save(folder: Path, state: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _clean_up(folder.parent)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
     try:
         work.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp makes it private; a checkpoint is as open as its run
         files = {name: _write_part(work / f"{name}.pt", part) for name, part in state.items()}
-        manifest = {"format": FORMAT, "muster": __version__, "run": run, "files": files}
+        manifest = {"format": FORMAT, "muster": __version__, **facts, "files": files}
         with open(work / MANIFEST, "w", encoding="utf-8") as file:
             json.dump(manifest, file, indent=2)
             _flush(file)
