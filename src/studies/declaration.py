@@ -1,6 +1,6 @@
 """What a study is, as data: trainings, the tests of what they learned, the table's columns, the figure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 #: A team and a figure of its test, such as ("5", "return").
@@ -31,6 +31,10 @@ class Cell:
     def path(self) -> str:
         """Where its runs lie below the results."""
         return f"{self.task}/{self.name}"
+
+    def place(self, seed: int | None) -> str:
+        """Where those with a seed lie; None: a scripted team's."""
+        return self.path if seed is None else f"{self.path}/seed{seed}"
 
     def words(self) -> list[str]:
         """The command line of its training, but for what all cells of a study share."""
@@ -137,6 +141,12 @@ class Study:
     def cells(self) -> tuple[Cell, ...]:
         """Its cells, each once, in the order of the rows."""
         return tuple({row.cell.path: row.cell for row in self.rows}.values())
+
+    def jobs(self, seeds: Iterable[int]) -> list[tuple[Cell, int | None]]:
+        """Its cells with their seeds (None: a scripted team) in the order of work: a seed of all, then the next one."""
+        return [(cell, None) for cell in self.cells if not cell.learns] + [
+            (cell, seed) for seed in seeds for cell in self.cells if cell.learns
+        ]
 
     def rows_of(self, cell: Cell) -> tuple[Row, ...]:
         """The rows that test the models of `cell`."""
