@@ -59,7 +59,7 @@ def _standing(entry: Entry, results: Path, cell: Cell, seed: int | None) -> Stan
         process = (meta.get("process") or {}).get("pid")
     done = steps >= t_max and all(read_json(test / "test.json").get("checkpoint", "") == tested for test in tests)
     state = next((word for status, word in _STATES.items() if status in latest), _WAITING)
-    if done and process is None:
+    if done and "RUNNING" not in latest:
         state = FINISHED
     return Standing(cell.place(seed), steps, t_max, updates(newest) if newest else 0, state, process)
 

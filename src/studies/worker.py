@@ -14,7 +14,7 @@ from pathlib import Path
 from studies.engine import Engine
 from studies.queue import Entry
 from utils.errors import UserError
-from utils.interrupt import Interrupted, StopSignal, end_with, last_words
+from utils.interrupt import StopSignal, end_with, last_words
 
 #: Seconds that a worker whose parent is gone gets to end its round and save, and then to close its records.
 GRACE = 5.0
@@ -32,8 +32,6 @@ def work(entries: Sequence[Entry], results: Path, stop: StopSignal) -> None:
     for _ in range(2):
         now, waiting = waiting, []
         for entry in now:
-            if stop.requested:
-                raise Interrupted
             print(entry.title, flush=True)
             engine = Engine(entry.study, entry.seeds, results, stop, entry.overrides, entry.t_max)
             try:
