@@ -2,6 +2,7 @@
 # Runs Muster in an environment of its own (.venv), which it makes on the first call.
 #
 #   ./run.sh --config=copa --env-config=sc2_sz with seed=1   train or test; ./run.sh --help explains the words
+#   ./run.sh queue [--status]                                the long trainings of src/studies/queue.py, in the background
 #   ./run.sh test [pytest's words]                           what CI runs: ruff, mypy, pytest
 #   ./run.sh test -m faults                                  the long campaign against faults (docs/reliability.md)
 #   ./run.sh tool NAME ...                                   one of these alone, such as: tool pytest -k config
@@ -77,6 +78,10 @@ python)
     shift
     export PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}"
     exec "$venv/bin/python" "$@"
+    ;;
+queue)
+    shift
+    exec "$venv/bin/python" "$root/src/evidence.py" "$@"
     ;;
 *)
     exec "$venv/bin/python" "$root/src/main.py" "$@"

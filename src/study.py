@@ -10,11 +10,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import NoReturn
 
 from studies import REGISTRY
 from studies.declaration import Study
-from utils.command_line import parse_command_line
+from utils.command_line import Parser, parse_command_line
 from utils.config_checks import CHECKS, LARGEST_INT
 from utils.errors import UserError
 from utils.interrupt import StopSignal
@@ -86,14 +85,9 @@ def _run(study: Study, options: argparse.Namespace, overrides: list[str], comman
     return 1 if engine.failed or engine.busy else 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help explains the words")
-
-
-def _parser(registry: Mapping[str, Study]) -> argparse.ArgumentParser:
+def _parser(registry: Mapping[str, Study]) -> Parser:
     width = max(map(len, registry))
-    parser = _Parser(
+    parser = Parser(
         prog="python src/study.py",
         usage="python src/study.py STUDY [options] [with KEY=VALUE ...]",
         description="Train what is missing, test, and write <results>/<study>/table.md, table.csv and figure.png.\n"

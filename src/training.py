@@ -171,7 +171,7 @@ class Training:
         if self.saved_replay is not None:
             state["replay"] = self.saved_replay.state_dict()
         folder = Path(self.config.local_results_path) / "models" / self.recorder.run_id / str(self.t_env)
-        save_checkpoint(folder, state, self.run_identity)
+        save_checkpoint(folder, state, self.run_identity, self.learner.updates)
         self.saved, self.saved_at = folder, now
         self.recorder.note(f"checkpoint {folder}")
 

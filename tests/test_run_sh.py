@@ -154,6 +154,11 @@ def test_any_program_runs_in_the_environment(checkout, tmp_path):
     assert checkout.started().partition(" ")[2] == f"{tmp_path} {checkout.root}/src"
 
 
+def test_the_queue_has_a_word_of_its_own(checkout):
+    assert checkout.call("queue", "--status")[0] == 0
+    assert checkout.calls()[-1] == "python R/src/evidence.py --status"
+
+
 def test_signals_reach_the_program(checkout):
     checkout.call()
     process = checkout.start()

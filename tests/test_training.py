@@ -144,9 +144,11 @@ def test_a_stop_after_a_test_saves_that_it_was_made(tmp_path):
     resumed = Run(tmp_path, [*words, f"checkpoint_path={run.models}"], 2)
     resumed.train(StopSignal())
     assert min(step for _, _, step in resumed.metrics) > tested
-    of_run = [json.loads((r.folders()[-1] / "manifest.json").read_text())["run"] for r in (run, resumed)]
-    assert None not in of_run
-    assert of_run[0] != of_run[1]
+    manifests = [json.loads((r.folders()[-1] / "manifest.json").read_text()) for r in (run, resumed)]
+    assert None not in {manifest["run"] for manifest in manifests}
+    assert manifests[0]["run"] != manifests[1]["run"]
+    for manifest, saved in zip(manifests, (run, resumed), strict=True):
+        assert manifest["updates"] == load_checkpoint(saved.models)[1]["learner"]["counters"]["updates"] > 0
 
 
 # --- divergence ---

@@ -14,7 +14,6 @@ import multiprocessing
 import multiprocessing.process
 import os
 import pickle
-import select
 import shutil
 import signal
 import stat
@@ -25,6 +24,7 @@ import traceback
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -36,6 +36,7 @@ from torch import Tensor
 
 from envs.base import EntityEnv, EnvSpec, TimeStep
 from utils.errors import RunFailed, UserError
+from utils.interrupt import end_with
 from utils.locks import Busy, locked
 from utils.seeding import derive_seed
 
@@ -359,7 +360,7 @@ def _work(pipe: Connection, env_class: Any, args: Any, seed: int, grace: float) 
     for signum in STOP_SIGNALS:  # handlers, not SIG_IGN: a program that the environment starts would inherit that
         signal.signal(signum, lambda *_: sys.exit(1) if over.is_set() else None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    threading.Thread(target=_end_with_pipe, args=(pipe.fileno(), grace, over), daemon=True).start()
+    end_with(pipe.fileno(), grace, [_nothing, partial(_leave_step, over)])
     torch.set_num_threads(1)
     env: EntityEnv | None = None
     try:
@@ -429,13 +430,11 @@ def _last_word(pipe: Connection, answer: bytes) -> None:
         pipe.send_bytes(answer)
 
 
-def _end_with_pipe(pipe: int, grace: float, over: threading.Event) -> None:
-    """End this process soon after the parent's end of the pipe, even in the middle of a step that never returns."""
-    hangup = select.poll()
-    hangup.register(pipe, 0)  # nothing but the other end's closing
-    hangup.poll()
-    time.sleep(grace)  # an idle main thread sees it too, closes the environment and ends
+def _nothing() -> None:
+    """An idle worker finds out by itself that its time is over, closes the environment and ends."""
+
+
+def _leave_step(over: threading.Event) -> None:
+    """A busy one leaves its step, and does the same."""
     over.set()
-    os.kill(os.getpid(), signal.SIGTERM)  # a busy one leaves its step and does the same
-    time.sleep(grace)
-    os._exit(1)
+    os.kill(os.getpid(), signal.SIGTERM)

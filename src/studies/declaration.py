@@ -45,6 +45,10 @@ class Cell:
         """Where its runs lie below the results."""
         return f"{self.task}/{self.name}"
 
+    def place(self, seed: int | None) -> str:
+        """Where those with a seed lie; None: a scripted team's."""
+        return self.path if seed is None else f"{self.path}/seed{seed}"
+
     def words(self) -> list[str]:
         """The command line of its training, but for what all cells of a study share."""
         return [f"--config={self.algorithm}", f"--env-config={self.task}", *assignments(self.settings)]
@@ -151,6 +155,12 @@ class Study:
     def cells(self) -> tuple[Cell, ...]:
         """Its cells, each once, in the order of the rows."""
         return tuple({row.cell.path: row.cell for row in self.rows}.values())
+
+    def jobs(self, seeds: Iterable[int]) -> list[tuple[Cell, int | None]]:
+        """Its cells with their seeds (None: a scripted team) in the order of work: a seed of all, then the next one."""
+        return [(cell, None) for cell in self.cells if not cell.learns] + [
+            (cell, seed) for seed in seeds for cell in self.cells if cell.learns
+        ]
 
     def rows_of(self, cell: Cell) -> tuple[Row, ...]:
         """The rows that test the models of `cell`."""

@@ -116,13 +116,12 @@ class Engine:
         self._check()
         make_writable([self.results], f"--results {self.results}")
         found: Results = {row.label: [] for row in self.study.rows}
-        jobs: list[tuple[Cell, int | None]] = [(cell, None) for cell in self.study.cells if not cell.learns]
-        jobs += [(cell, seed) for seed in self.seeds for cell in self.study.cells if cell.learns]
+        jobs = self.study.jobs(self.seeds)
         waiting = list(enumerate(jobs, start=1))
         for _ in range(2):  # what another process is at is tried once more after all the rest
             now, waiting, self.busy = waiting, [], {}
             for number, (cell, seed) in now:
-                place = _place(cell, seed)
+                place = cell.place(seed)
                 print(f"[{number}/{len(jobs)}] {place}", flush=True)
                 try:
                     outcomes = self._carry_out(cell, seed)
@@ -141,7 +140,7 @@ class Engine:
         Raises:
             Busy: another process does.
         """
-        folder = self.results / _place(cell, seed)
+        folder = self.results / cell.place(seed)
         if seed is not None and self.models is None:
             with locked(folder):
                 self._check_settings(cell, seed)  # once more: another process may have been here since
@@ -150,7 +149,7 @@ class Engine:
         with locked(folder / "tests"):  # apart from training, so that unfinished models can be tested meanwhile
             checkpoint = None
             if cell.learns:
-                models = (self.models or self.results) / _place(cell, seed)
+                models = (self.models or self.results) / cell.place(seed)
                 checkpoint = newest_sound(models)
                 if checkpoint is None:
                     print(f"no trained model in {models}", flush=True)
@@ -171,16 +170,16 @@ class Engine:
                 run.check(load_config(self._training_words(cell)))
                 for seed in self.seeds:
                     self._check_settings(cell, seed)
-        learned = [(cell, seed) for cell in self.study.cells if cell.learns for seed in self.seeds]
-        if self.models is not None and not any(checkpoints(self.models / _place(*job)) for job in learned):
+        learned = [cell.place(seed) for cell in self.study.cells if cell.learns for seed in self.seeds]
+        if self.models is not None and not any(checkpoints(self.models / place) for place in learned):
             raise UserError(
                 f"--evaluate-only {self.models}: no trained model of {self.study.name} with the seeds "
-                f"{', '.join(map(str, self.seeds))}, such as {_place(*learned[0])}/models/1/1000"
+                f"{', '.join(map(str, self.seeds))}, such as {learned[0]}/models/1/1000"
             )
 
     def _check_settings(self, cell: Cell, seed: int) -> None:
         """Refuse a folder whose models were trained with other settings."""
-        folder = (self.models or self.results) / _place(cell, seed)
+        folder = (self.models or self.results) / cell.place(seed)
         if not checkpoints(folder):
             return
         recorded = read_settings(folder)
@@ -203,21 +202,21 @@ class Engine:
 
     def _train(self, cell: Cell, seed: int) -> bool:
         """Train to the end, from the newest sound checkpoint where there is one; False where it did not work."""
-        folder = self.results / _place(cell, seed)
+        folder = self.results / cell.place(seed)
         settings = self._settings(cell, seed)
         checkpoint = newest_sound(folder)
         if checkpoint is not None and int(checkpoint.name) >= settings["t_max"]:
             return True
         if died(folder):
             start = f"goes on from step {int(checkpoint.name):,}" if checkpoint else "starts anew"
-            print(f"{_place(cell, seed)}: its latest run died, training {start}", flush=True)
+            print(f"{cell.place(seed)}: its latest run died, training {start}", flush=True)
         if (folder / SETTINGS).exists() and not read_json(folder / SETTINGS):
             print(f"{folder / SETTINGS} cannot be read: written anew, for there is no model yet", flush=True)
         write_json(folder / SETTINGS, settings)
         words = [*self._training_words(cell), f"seed={seed}", f"local_results_path={folder}"]
         if checkpoint is not None:
             words.append(f"checkpoint_path={checkpoint}")
-        return self._run(words, _place(cell, seed))
+        return self._run(words, cell.place(seed))
 
     def _training_words(self, cell: Cell) -> list[str]:
         length = [] if self.t_max is None else [f"t_max={self.t_max}"]
@@ -236,7 +235,7 @@ class Engine:
         Args:
             checkpoint: the model; None for a scripted team.
         """
-        place = _place(row.cell, seed)
+        place = row.cell.place(seed)
         words = self._testing_words(row)
         if row.cell.learns:
             words.append(f"seed={seed}")
@@ -303,11 +302,6 @@ class Engine:
     def _note_failure(self, what: str) -> None:
         print(f"failed: {what}", flush=True)
         self.failed.append(what)
-
-
-def _place(cell: Cell, seed: int | None) -> str:
-    """Where the runs of a cell and seed lie below the results."""
-    return cell.path if seed is None else f"{cell.path}/seed{seed}"
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,10 +42,16 @@ def newest_sound(folder: Path) -> Path | None:
     return None
 
 
+def latest_run(folder: Path) -> Path | None:
+    """The record of the latest run in `folder`."""
+    runs = (run for run in (folder / "sacred").glob("*") if run.name.isdecimal())
+    return max(runs, key=lambda run: int(run.name), default=None)
+
+
 def died(folder: Path) -> bool:
     """Whether the latest run recorded in `folder` ended without a word: its process was killed."""
-    runs = [run for run in (folder / "sacred").glob("*") if run.name.isdecimal()]
-    return bool(runs) and status_of(max(runs, key=lambda run: int(run.name))) == "DIED"
+    run = latest_run(folder)
+    return run is not None and status_of(run) == "DIED"
 
 
 def fingerprint(checkpoint: Path) -> dict[str, Any]:
@@ -56,7 +62,10 @@ def fingerprint(checkpoint: Path) -> dict[str, Any]:
 
 def updates(checkpoint: Path) -> int | None:
     """Updates that the networks of `checkpoint` had, those before a resumption too; None where it does not say."""
-    try:
+    told = read_json(checkpoint / MANIFEST).get("updates")
+    if isinstance(told, int):
+        return told
+    try:  # earlier versions kept it beside the networks alone
         _, state = load_checkpoint(checkpoint, names=["learner"])
     except UserError:
         return None

@@ -1,7 +1,10 @@
 """Checkpoints: one folder per step, whole or not there at all.
 
 Layout: `<models>/<run id>/<t_env>/` with one `<name>.pt` per part of the state and `manifest.json`, which holds the
-size and the SHA-256 of each, and of what run it is. A folder gets its final name only when all of it is on disk.
+size and the SHA-256 of each, of what run it is and after how many updates. A folder gets its final name only when all
+of it is on disk.
+
+torch is imported where tensors are: whoever only looks what there is does not wait for it.
 """
 
 import contextlib
@@ -15,8 +18,6 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from utils.errors import UserError
 from utils.records import named
@@ -38,7 +39,9 @@ class Damaged(UserError):
         self.fault = fault
 
 
-def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]], run: str | None = None) -> None:
+def save_checkpoint(
+    folder: Path, state: Mapping[str, Mapping[str, Any]], run: str | None = None, updates: int | None = None
+) -> None:
     """Write each part of `state` as `<folder>/<name>.pt`; whoever looks at `folder` sees all of it or nothing.
 
     An earlier checkpoint of that name is replaced; what killed runs left half-written is removed.
@@ -47,6 +50,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]], run: s
         folder: `<models>/<run id>/<t_env>`; its parents are made.
         state: part name -> nested dict of tensors and plain values (numbers, strings, lists, tuples, dicts, None).
         run: what tells the run from any other that saved, or will save, to a folder of that name.
+        updates: that its networks have had, to be read without loading them.
 
     Raises:
         TypeError: a value could be written, but not read back without running code from the file.
@@ -58,17 +62,17 @@ def save_checkpoint(folder: Path, state: Mapping[str, Mapping[str, Any]], run: s
         _check_plain(state[name], name)
     folder = Path(folder)
     with named(folder):
-        _save(folder, state, run)
+        _save(folder, state, {"run": run, "updates": updates})
 
 
-def _save(folder: Path, state: Mapping[str, Mapping[str, Any]], run: str | None) -> None:
+def _save(folder: Path, state: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _clean_up(folder.parent)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
     try:
         work.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp makes it private; a checkpoint is as open as its run
         files = {name: _write_part(work / f"{name}.pt", part) for name, part in state.items()}
-        manifest = {"format": FORMAT, "muster": __version__, "run": run, "files": files}
+        manifest = {"format": FORMAT, "muster": __version__, **facts, "files": files}
         with open(work / MANIFEST, "w", encoding="utf-8") as file:
             json.dump(manifest, file, indent=2)
             _flush(file)
@@ -155,6 +159,8 @@ def load_checkpoint(
 
 def not_finite(value: Any, where: str) -> str | None:
     """The place of a floating-point tensor in a nested state that holds NaN or infinity; None where there is none."""
+    import torch
+
     if isinstance(value, torch.Tensor):
         return where if value.is_floating_point() and not bool(value.isfinite().all()) else None
     entries = value.items() if isinstance(value, Mapping) else enumerate(value) if type(value) in (list, tuple) else ()
@@ -177,6 +183,8 @@ def _check_one_run(path: Path, steps: list[int]) -> None:
 
 
 def _check_plain(value: Any, where: str) -> None:
+    import torch
+
     # the exact type counts: a NumPy float is a float, too, but is pickled as something else
     if isinstance(value, Mapping):
         for key, entry in value.items():
@@ -190,6 +198,8 @@ def _check_plain(value: Any, where: str) -> None:
 
 
 def _write_part(path: Path, part: Mapping[str, Any]) -> dict[str, Any]:
+    import torch
+
     with open(path, "wb") as file:
         try:
             torch.save(dict(part), file)
@@ -236,6 +246,8 @@ def _verify_part(path: Path, expected: Mapping[str, Any]) -> None:
 
 
 def _read_part(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+    import torch
+
     _verify_part(path, expected)
     try:
         part = torch.load(path, map_location="cpu", weights_only=True)

@@ -3,12 +3,13 @@
 python src/main.py --config=copa --env-config=sc2_sz with env_args.train_team=3-5 lr=1e-4
 """
 
+import argparse
 import ast
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from utils.errors import UserError
 from utils.suggest import nearest
@@ -46,6 +47,17 @@ class CommandLine:
     settings: tuple[tuple[str, str], ...] = ()
     help: bool = False
     print_config: bool = False
+
+
+class Parser(argparse.ArgumentParser):
+    """For the programs that have options of their own."""
+
+    def error(self, message: str) -> NoReturn:
+        """
+        Raises:
+            UserError: the words cannot be read.
+        """
+        raise UserError(f"{message}; --help explains the words")
 
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:

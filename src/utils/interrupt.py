@@ -1,10 +1,13 @@
-"""Stopping a run from outside: the first signal asks, the second one insists."""
+"""Stopping a run from outside: the first signal asks, the second one insists; no process outlives who started it."""
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -75,6 +78,28 @@ class StopSignal:
                 os.write(2, b"\nstopping after this round; a second signal stops at once\n")
         elif self._count == 2:
             raise Interrupted
+
+
+def end_with(pipe: int, grace: float, pleas: Sequence[Callable[[], None]]) -> None:
+    """Watch `pipe` from now on: soon after its other end is closed, this process has ended, even in the middle of
+    something that never returns. The parent holds that end, and closes it by dying, too, in whatever way.
+
+    Args:
+        pipe: its file descriptor, of a pipe's reading end or of a connection.
+        grace: seconds that each plea has to be heard.
+        pleas: called in turn; a process that none of them ends is ended without being asked.
+    """
+
+    def watch() -> None:
+        hangup = select.poll()
+        hangup.register(pipe, 0)  # nothing but the other end's closing
+        hangup.poll()
+        for plea in pleas:
+            plea()
+            time.sleep(grace)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def last_words(text: str) -> None:

@@ -86,6 +86,12 @@ def test_a_checkpoint_says_how_many_updates_its_networks_had(tmp_path, learner, 
     assert updates(tmp_path / "20") == expected
 
 
+def test_updates_are_read_without_loading_networks(tmp_path):
+    save_checkpoint(tmp_path / "20", {"learner": {}}, updates=7)
+    (tmp_path / "20" / "learner.pt").unlink()
+    assert updates(tmp_path / "20") == 7
+
+
 def test_a_checkpoint_that_is_not_what_was_saved_says_nothing(tmp_path):
     save_checkpoint(tmp_path / "20", {"learner": {"counters": {"updates": 7}}})
     flip(tmp_path / "20" / "learner.pt")

@@ -2,10 +2,13 @@
 
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from utils import interrupt
 from utils.interrupt import Interrupted, StopSignal, last_words
 
 
@@ -70,6 +73,28 @@ def test_nohup_is_respected():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+DEAF = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from utils.interrupt import end_with
+end_with(0, 0.1, [lambda: print("please", flush=True), lambda: print("now", flush=True)])
+print("busy", flush=True)
+time.sleep(3600)
+"""
+
+
+def test_a_process_that_hears_nobody_ends_with_its_parents_pipe():
+    words = [sys.executable, "-c", DEAF, str(Path(interrupt.__file__).parents[1])]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "busy\n"
+        process.stdin.write("what is written there does not matter")
+        process.stdin.flush()
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.stdout.read() == "please\nnow\n"
+    assert process.returncode == 1
 
 
 def test_last_words_that_nobody_reads(monkeypatch):
