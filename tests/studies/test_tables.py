@@ -106,7 +106,7 @@ def test_scripted_teams_alone_have_learnt_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--config=copa", "--env-config=resource_collection"], "512 pieces of 4 steps"),
+        (["--config=copa", "--env-config=resource_collection"], "256 pieces of 4 steps"),
         (["--config=refil", "--env-config=sc2_sz", "env_args.episode_limit=90"], "32 episodes of at most 90 steps"),
         (["--config=mipi", "--env-config=matrix_game"], "64 episodes"),
         (
