@@ -30,7 +30,8 @@ SMALL = (
 def test_loss_and_gradients_are_those_of_before(task, algorithm, monkeypatch):
     # a draw depends on the order of actions: take the least probable
     monkeypatch.setattr(MipiLearner, "draw", lambda self, policy: policy.masked_fill(policy == 0, 2.0).argmin(dim=-1))
-    mixer = ["mixer=linear_abs"] if algorithm == "mipi" else []  # which "linear" meant then
+    # what linear and flex_qmix meant then
+    mixer = {"mipi": ["mixer=linear_abs"], "mappo": []}.get(algorithm, ["mixer=flex_qmix_low"])
     config = load_config([f"--config={algorithm}", f"--env-config={task}", *SMALL, *mixer])
     env = builders.build_env(config, 4, 11, tests=True)
     team = ScriptedController(type(env).SCRIPTED["focus_fire"](env.spec))

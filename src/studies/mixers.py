@@ -47,8 +47,8 @@ _RETURNS = tuple(Column(team) for team in ("5", "6", "varying"))
 #: registered name of a flexible mixer -> its start
 STARTS = {
     "flex_qmix_even": "even",
-    "flex_qmix": "near a sum",
-    "flex_qmix_raised": "near a sum, below zero too",
+    "flex_qmix_low": "near a sum",
+    "flex_qmix": "near a sum, below zero too",
 }
 _METHODS = {"A-QMIX": "aqmix", "A-QMIX (full)": "aqmix_full"}
 _STARTERS = tuple(

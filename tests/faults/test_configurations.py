@@ -121,7 +121,7 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     ("view=periodic view_interval=3 sequence_length=4", "must be a multiple of view_interval=3"),
     # --- networks ----------------------------------------------------------------------------------------------------
     ("controller=entty", "controller='entty' (command line): must be one of"),
-    ("mixer=qmix", "mixer='qmix' (command line): must be one of flex_qmix, flex_qmix_even, flex_qmix_raised, linear, "),
+    ("mixer=qmix", "mixer='qmix' (command line): must be one of flex_qmix, flex_qmix_even, flex_qmix_low, linear, "),
     ("attn_embed_dim=0", "attn_embed_dim=0"),
     ("attn_embed_dim=130", "attn_embed_dim=130 must be a multiple of attn_heads=4"),
     ("attn_heads=0", "attn_heads=0"),

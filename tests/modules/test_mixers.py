@@ -101,7 +101,7 @@ def test_linear_mixers_by_hand():
 
 @pytest.mark.parametrize(
     ("name", "at", "slope"),
-    [("flex_qmix_even", 1.0, 1 / 8), ("flex_qmix", -10.0, 0.002), ("flex_qmix_raised", -10.0, 0.56)],
+    [("flex_qmix_even", 1.0, 1 / 8), ("flex_qmix_low", -10.0, 0.002), ("flex_qmix", -10.0, 0.56)],
 )
 def test_starts_of_the_flexible_mixer(name, at, slope, inputs):
     """How much of a value shows in `Q_tot` where the team's values sum up to `at`."""
@@ -112,7 +112,7 @@ def test_starts_of_the_flexible_mixer(name, at, slope, inputs):
     mixed = mixer(q, inputs[1]).q_tot
     mixed.sum().backward()
     assert q.grad[present].mean().item() == pytest.approx(slope, rel=0.35, abs=0.03)
-    if name == "flex_qmix_raised":
+    if name == "flex_qmix":
         assert mixed[present.any(dim=1)].mean().item() == pytest.approx(0.5625 * at, abs=1.5)
 
 

@@ -1,6 +1,7 @@
 """The flexible mixer of A-QMIX (COPA, section 2; REFIL, section 3.1)."""
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,8 +11,6 @@ from modules.mixers.base import HyperNet, Imagined, Mixer, MixerInputs, MixerSiz
 
 #: What the first hidden unit gets of each soft-max before anything is learnt.
 FIRST_SHARE = 0.75
-#: How far below zero a sum of values may lie, in hidden units, before a raised start lets the ELU flatten it.
-RAISED_BY = 16.0
 
 
 class FlexMixer(Mixer):
@@ -22,8 +21,13 @@ class FlexMixer(Mixer):
 
     It starts near a sum: both soft-maxes favour the first hidden unit. Were they even, as from a common initialisation,
     `Q_tot` would take 1 / M of every q; the agents would have to learn values M times too large before their choices
-    showed in `Q_tot`, while `V`, which knows nothing of choices, learns at once.
+    showed in `Q_tot`, while `V`, which knows nothing of choices, learns at once. And it starts so for sums below zero,
+    too: the ELU's slope at x < 0 is e^x, so that what agents do would hardly show where returns begin below zero. `b1`
+    lifts the first hidden unit by `RAISED_BY`, and `V` takes that back.
     """
+
+    #: how far below zero a sum of values may lie, in hidden units, before the ELU flattens it
+    RAISED_BY: ClassVar[float] = 16.0
 
     def __init__(self, sizes: MixerSizes) -> None:
         super().__init__(sizes)
@@ -35,10 +39,16 @@ class FlexMixer(Mixer):
 
     def start(self) -> None:
         """Set the biases that a mixer of this kind begins with."""
+        share = 1.0
         if self.sizes.embed > 1:
-            odds = FIRST_SHARE / (1 - FIRST_SHARE) * (self.sizes.embed - 1)
+            share = FIRST_SHARE
+            odds = share / (1 - share) * (self.sizes.embed - 1)
             for weights in (self.w1, self.w_final):
                 weights.start_at(math.log(odds))
+        if self.RAISED_BY > 0:
+            self.b1.start_at(self.RAISED_BY)
+            with torch.no_grad():
+                self.v.final.bias.sub_(share * self.RAISED_BY)
 
     def activate(self, hidden: Tensor) -> Tensor:
         """What becomes of the hidden units."""
@@ -62,23 +72,14 @@ class FlexMixer(Mixer):
         return q_tot, team_value(imagined.q, torch.cat([w1[1], w1[2]], dim=1))
 
 
+class LowFlexMixer(FlexMixer):
+    """The same function from a start near sums above zero alone, as this project had it up to revision 02b876b."""
+
+    RAISED_BY = 0.0
+
+
 class EvenFlexMixer(FlexMixer):
     """The same function from the public code's start: both soft-maxes about even, 1 / M of every q in `Q_tot`."""
 
     def start(self) -> None:
         pass
-
-
-class RaisedFlexMixer(FlexMixer):
-    """The same function from a start near a sum of negative values, too.
-
-    The ELU's slope at a hidden value x < 0 is e^x, so that a mixer whose returns begin far below zero would learn next
-    to nothing of what its agents did. Here `b1` lifts the first hidden unit by `RAISED_BY`; `V` takes that back.
-    """
-
-    def start(self) -> None:
-        super().start()
-        share = FIRST_SHARE if self.sizes.embed > 1 else 1.0
-        self.b1.start_at(RAISED_BY)
-        with torch.no_grad():
-            self.v.final.bias.sub_(share * RAISED_BY)

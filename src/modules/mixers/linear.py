@@ -16,6 +16,8 @@ class LinearMixer(FlexMixer):
     weight is the product of its soft-max over hidden units with that of the team, between 0 and 1.
     """
 
+    RAISED_BY = 0.0  # nothing is flat here
+
     def activate(self, hidden: Tensor) -> Tensor:
         return hidden
 
