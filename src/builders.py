@@ -67,9 +67,9 @@ def check(config: Config) -> None:
     if learner_class.NEEDS_MIXER and mixers.REGISTRY[config.mixer] is None:
         use = ", ".join(name for name, mixer_class in mixers.REGISTRY.items() if mixer_class is not None)
         raise UserError(f"learner={config.learner} needs a mixer, got mixer={config.mixer}: use one of {use}")
+    if (learner_class.ON_POLICY or learner_class.LABELS) and mixers.REGISTRY[config.mixer] is not None:
+        raise UserError(f"learner={config.learner} mixes no values of agents: it needs mixer=none")
     if learner_class.ON_POLICY:
-        if mixers.REGISTRY[config.mixer] is not None:
-            raise UserError(f"learner={config.learner} has a value of the whole team: it needs mixer=none")
         return
     for kind, interval in (("coach", "broadcast_interval"), ("periodic", "view_interval")):
         if kind in (config.controller, config.view) and config.sequence_length % config[interval]:
@@ -151,7 +151,8 @@ def build_learner(config: Config, controller: EntityController, spec: EnvSpec) -
 def build_replay(config: Config, spec: EnvSpec) -> ReplayBuffer:
     """An empty replay."""
     kind, device = replay_dtype(config), replay_device(config)
-    return ReplayBuffer(spec, config.buffer_size, config.sequence_length, kind, device)
+    labelled = learners.REGISTRY[config.learner].LABELS
+    return ReplayBuffer(spec, config.buffer_size, config.sequence_length, kind, device, labelled)
 
 
 def replay_dtype(config: Config) -> torch.dtype:

@@ -15,7 +15,7 @@ from runners.evaluation import summarise
 from runners.runner import Runner
 from utils.checkpoints import load_checkpoint, not_finite
 from utils.config import Config
-from utils.errors import RunFailed, UserError
+from utils.errors import RunFailed, UserError, one_line
 from utils.interrupt import GivenUp, Interrupted, StopSignal
 from utils.logging import Recorder
 from utils.records import write_json
@@ -163,11 +163,6 @@ def acts_otherwise(controller: EntityController, saved: Mapping[str, Any]) -> li
     """
     here = controller.acts_by()
     return [(n, saved.get(n), here.get(n)) for n in {**here, **saved} if saved.get(n) != here.get(n)]
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error that may be long, for a message of ours."""
-    return " ".join(str(error).split())[:200]
 
 
 def tell_what_runs(config: Config, recorder: Recorder, env: EntityEnv) -> None:

@@ -132,7 +132,8 @@ def _episodes(config: Config, spec: EnvSpec) -> Iterator[Part]:
     if not learners.REGISTRY[config.learner].ON_POLICY:
         steps, batch = config.sequence_length or steps, {"batch_size": config.batch_size}
         limit = {"sequence_length": steps} if config.sequence_length else limit
-        item = _item_size(spec, steps, builders.replay_dtype(config))
+        labelled = learners.REGISTRY[config.learner].LABELS
+        item = _item_size(spec, steps, builders.replay_dtype(config), labelled)
         copies = 2 if config.save_replay_buffer else 1  # saving makes a second one
         kept = {"buffer_size": config.buffer_size, **limit}
         yield Part("replay", copies * config.buffer_size * item, builders.replay_device(config), kept)
@@ -151,10 +152,10 @@ def _env_device(config: Config) -> torch.device:
     return builders.build_device(config) if config.runner == "vector" else torch.device("cpu")
 
 
-def _item_size(spec: EnvSpec, steps: int, dtype: torch.dtype = torch.float32) -> int:
+def _item_size(spec: EnvSpec, steps: int, dtype: torch.dtype = torch.float32, labelled: bool = False) -> int:
     """Bytes of an episode, or a piece of one, of `steps` steps."""
     total = 0
-    for shape, kind in item_layout(spec, steps, dtype).values():
+    for shape, kind in item_layout(spec, steps, dtype, labelled).values():
         numbers = 1
         for side in shape:
             numbers *= side

@@ -43,6 +43,7 @@ class Training:
             raise UserError(f"controller={config.controller} does not learn")
         self.controller = controller
         self.learner: Learner = builders.build_learner(config, controller, env.spec)
+        self.learner.get_ready(config)
         #: None where learning is on-policy
         self.replay: ReplayBuffer | None = None if self.learner.ON_POLICY else builders.build_replay(config, env.spec)
         self.saved_replay = self.replay if config.save_replay_buffer else None
@@ -64,6 +65,8 @@ class Training:
         #: what its checkpoints are known by: folders are named by a number that an earlier run may have had
         self.run_identity = uuid.uuid4().hex
         self.identity = builders.identity(config, env.spec)
+        #: by which its networks can be built again; where things lie is nobody's business
+        self.settings = {key: value for key, value in config.as_dict().items() if not key.endswith("_path")}
         #: the last checkpoint of finite weights, and what it was made at
         self.saved: Path | None = None
         self.saved_at: tuple[int, dict[str, int]] | None = None
@@ -128,7 +131,7 @@ class Training:
         self.train_figures.add(rollout)
         if self.replay is None:
             return self.learner.train(rollout.batch.to(self.controller.device), self.episodes)
-        self.replay.insert(rollout.batch)
+        self.replay.insert(self.learner.label(rollout.batch))
         return self._replayed(self.replay, before)
 
     def _replayed(self, replay: ReplayBuffer, before: int) -> Metrics:
@@ -156,6 +159,7 @@ class Training:
             "runner": self.runner.state_dict(),
             "acts_by": self.controller.acts_by(),
             "identity": self.identity,
+            "settings": self.settings,
             "progress": {
                 "t_env": self.t_env,
                 "episodes": self.episodes,

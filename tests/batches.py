@@ -216,6 +216,7 @@ KINDS = (
     *MIXERS,
     *(name for name in LEARNERS if name != "q"),
     *("flex_qmix_pairs", "none_pairs", "refil_pairs", "copa_pairs", "collaq_pairs", "mappo_pairs", "mipi_pairs"),
+    *("cesma_pairs", "cesma_pairs_messages"),
     *("refil_slots", "copa_slots", "collaq_slots", "mappo_slots", "mipi_slots"),
     *("flex_qmix_messages", "refil_messages", "copa_messages", "collaq_messages", "mappo_messages", "mipi_messages"),
     *(
@@ -276,8 +277,15 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
         # target networks, for one, are of no concern to it
         known = {field.name for field in fields(learner_class.Config)}
         config = {"attn_embed_dim": EMBED, "attn_heads": HEADS, **{k: v for k, v in config.items() if k in known}}
+    if learner_class.LABELS:
+        mixer = "none"
+        known = {field.name for field in fields(learner_class.Config)}
+        config = {key: value for key, value in config.items() if key in known}
     mixing = make_mixer(mixer, spec, name == "copa", pairs)
     learner = learner_class(controller, mixing, learner_class.Config(**config), seed)
+    if learner_class.LABELS:
+        torch.manual_seed(100)  # the same one whatever the learner's seed
+        learner.expert = make_controller(spec, "coach", pairs=pairs)
     with torch.no_grad():
         for module in learner.modules().values():
             for name, parameter in module.named_parameters():

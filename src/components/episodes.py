@@ -39,6 +39,13 @@ class EpisodeBatch:
     filled_mask: Tensor
     #: (B, A) int64: the action before the first step, -1 for none (whole episodes, agents that were absent)
     start_actions: Tensor
+    #: (B, T, A) int64: what a teacher would have done, -1 where it has nothing to say; None where nobody teaches
+    labels: Tensor | None = None
+
+    def parts(self) -> dict[str, Tensor]:
+        """The tensors that there are, by the names of their fields."""
+        every = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in every.items() if value is not None}
 
     @property
     def agents(self) -> int:
@@ -58,12 +65,12 @@ class EpisodeBatch:
 
     def to(self, device: torch.device | str) -> "EpisodeBatch":
         """The same batch on `device`."""
-        return EpisodeBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        return EpisodeBatch(**{name: value.to(device, non_blocking=True) for name, value in self.parts().items()})
 
     def split(self, parts: int) -> list["EpisodeBatch"]:
         """At most `parts` batches of neighbouring sequences, of equal size as far as possible."""
         size = -(-len(self.filled_mask) // parts)
-        pieces = {f.name: getattr(self, f.name).split(size) for f in fields(self)}
+        pieces = {name: value.split(size) for name, value in self.parts().items()}
         return [EpisodeBatch(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
 
     def trim(self, spec: EnvSpec) -> "EpisodeBatch":
@@ -86,9 +93,11 @@ class EpisodeBatch:
             slots = torch.cat([agents, slots])
         obs, avail = self.obs_mask[:, : steps + 1], self.avail_mask[:, : steps + 1]
         actions, start = self.actions[:, :steps], self.start_actions
+        labels = None if self.labels is None else self.labels[:, :steps]
         if len(slots) < self.entity_mask.shape[2]:
             obs = obs[:, :, agents][:, :, :, slots]
             avail, actions, start = avail[:, :, agents], actions[:, :, agents], start[:, agents]
+            labels = None if labels is None else labels[:, :, agents]
             if spec.points:
                 kept = torch.cat([torch.arange(spec.basic, device=slots.device), spec.basic + slots])
                 if spec.symbols:
@@ -98,6 +107,7 @@ class EpisodeBatch:
                 moved[kept], moved[-1] = torch.arange(len(kept), device=slots.device), -1
                 avail = avail.index_select(3, kept)
                 actions, start = moved[actions], moved[start]
+                labels = None if labels is None else moved[labels]
             pick = lambda x, index: x.index_select(2, index)  # noqa: E731
         else:
             pick = lambda x, index: x  # noqa: E731
@@ -113,4 +123,5 @@ class EpisodeBatch:
             truncated=self.truncated[:, :steps],
             filled_mask=self.filled_mask[:, :steps],
             start_actions=start,
+            labels=labels,
         )

@@ -1,7 +1,6 @@
 """Replay memory for sequences of steps. Shape letters: B episodes, T steps, E entities, A agents."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,12 @@ from envs.base import EnvSpec
 OBSERVED = ("entities", "private", "entity_mask", "obs_mask", "avail_mask")
 
 
-def item_layout(spec: EnvSpec, steps: int, dtype: torch.dtype) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+def item_layout(
+    spec: EnvSpec, steps: int, dtype: torch.dtype, labelled: bool = False
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     """The shape and type of each field of an item of `steps` steps; `dtype` is that of `entities` and `private`."""
     t, a, e, bools, ints = steps, spec.agents, spec.entities, torch.bool, torch.int64
+    labels = {"labels": ((t, a), ints)} if labelled else {}
     return {
         "entities": ((t + 1, e, spec.features), dtype),
         "private": ((t + 1, a, spec.private), dtype),
@@ -31,6 +33,7 @@ def item_layout(spec: EnvSpec, steps: int, dtype: torch.dtype) -> dict[str, tupl
         "truncated": ((t,), bools),
         "filled_mask": ((t,), bools),
         "start_actions": ((a,), ints),
+        **labels,
     }
 
 
@@ -51,6 +54,7 @@ class ReplayBuffer:
         sequence_length: int = 0,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        labelled: bool = False,
     ) -> None:
         """
         Args:
@@ -59,6 +63,7 @@ class ReplayBuffer:
             sequence_length: 0 for whole episodes, else the steps of a piece.
             dtype: float32, or float16 to halve the memory of `entities` and `private`; samples are float32 always.
             device: where items are kept and samples are made.
+            labelled: whether items have `EpisodeBatch.labels`.
         """
         if capacity < 1 or sequence_length < 0:
             raise ValueError(f"capacity {capacity} must be positive, sequence_length {sequence_length} not negative")
@@ -67,7 +72,7 @@ class ReplayBuffer:
         self.steps = sequence_length or spec.episode_limit
         self.spec = spec
         self.device = torch.device(device)
-        layout = item_layout(spec, self.steps, dtype)
+        layout = item_layout(spec, self.steps, dtype, labelled)
         self._data = {name: _zeros((capacity, *shape), kind, self.device) for name, (shape, kind) in layout.items()}
         #: how many steps of each item are really played: what sampling reads and what overwriting has to clear
         self._lengths = torch.zeros(capacity, dtype=torch.int64)
@@ -90,7 +95,7 @@ class ReplayBuffer:
         """
         if self.sequence_length:
             batch = cut(batch, self.sequence_length)
-        values = {f.name: getattr(batch, f.name) for f in fields(batch)}
+        values = batch.parts()
         self._check_sizes(values)
         lengths = batch.filled_mask.sum(dim=1).cpu()
         if len(lengths) > self.capacity:  # more at once than fits: the latest stay
@@ -185,6 +190,8 @@ class ReplayBuffer:
         return int(self._lengths.max()) + int(name in OBSERVED)
 
     def _check_sizes(self, values: Mapping[str, Tensor]) -> None:
+        if set(values) != set(self._data):
+            raise ValueError(f"items have {', '.join(self._data)}, not {', '.join(values)}")
         for name, value in values.items():
             want = self._data[name].shape
             rest = 1 if name == "start_actions" else 2
@@ -212,9 +219,9 @@ def cut(batch: EpisodeBatch, length: int) -> EpisodeBatch:
         return value.unfold(1, size, length).movedim(-1, 2)[real]
 
     values: dict[str, Tensor] = {}
-    for f in fields(batch):
-        if f.name != "start_actions":
-            values[f.name] = windows(getattr(batch, f.name), length + int(f.name in OBSERVED))
+    for name, value in batch.parts().items():
+        if name != "start_actions":
+            values[name] = windows(value, length + int(name in OBSERVED))
     avail = values["avail_mask"]
     avail[..., 0] |= ~avail.any(dim=-1)  # the padding added here
     start = torch.cat([batch.start_actions[:, None], batch.last_actions[:, length : pieces * length : length]], dim=1)

@@ -1,6 +1,7 @@
 """Learners: how stored episodes become gradients."""
 
 from learners.base import BellmanLearner
+from learners.cesma import CesmaLearner
 from learners.collaq import CollaqLearner
 from learners.copa import CopaLearner
 from learners.learner import Learner
@@ -15,4 +16,5 @@ REGISTRY: dict[str, type[Learner]] = {
     "collaq": CollaqLearner,
     "mappo": MappoLearner,
     "mipi": MipiLearner,
+    "cesma": CesmaLearner,
 }

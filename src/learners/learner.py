@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from components.episodes import EpisodeBatch
 from controllers.entity import EntityController
 from modules.mixers.base import Mixer
+from utils.config import Config as RunConfig
 from utils.seeding import make_generator
 
 #: name -> detached scalar
@@ -51,6 +52,8 @@ class Learner(ABC):
     NEEDS_MIXER: ClassVar[bool] = False
     #: True: `train` gets each round's fresh episodes, once, as they were played; False: samples of the replay
     ON_POLICY: ClassVar[bool] = False
+    #: whether it learns from `EpisodeBatch.labels`, which `label` writes into fresh episodes
+    LABELS: ClassVar[bool] = False
     OPTIMISER: ClassVar[type[torch.optim.Optimizer]]
 
     def __init__(self, controller: EntityController, mixer: Mixer | None, config: LearnerConfig, seed: int) -> None:
@@ -64,6 +67,17 @@ class Learner(ABC):
 
     def _optimiser_settings(self) -> dict[str, Any]:
         return {"lr": self.config.lr, "eps": self.config.optim_eps}
+
+    def get_ready(self, config: RunConfig) -> None:
+        """Hook: fetch what training takes and tests do not, such as a teacher.
+
+        Raises:
+            UserError: something is missing, or does not fit.
+        """
+
+    def label(self, batch: EpisodeBatch) -> EpisodeBatch:
+        """Hook: fresh episodes as the replay is to keep them."""
+        return batch
 
     def modules(self) -> dict[str, nn.Module]:
         """The networks that are trained, by name."""

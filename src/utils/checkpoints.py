@@ -83,36 +83,37 @@ def _save(folder: Path, state: Mapping[str, Mapping[str, Any]], facts: Mapping[s
         raise
 
 
-def find_checkpoint(path: Path | str, load_step: int = 0) -> Path:
+def find_checkpoint(path: Path | str, load_step: int = 0, key: str = "checkpoint_path") -> Path:
     """Return the folder of the checkpoint that `path` and `load_step` name.
 
     Args:
         path: a checkpoint's folder, or the folder of its run, which holds one folder per step.
         load_step: which step of the run; 0 takes the newest.
+        key: the setting that `path` comes from, for messages.
 
     Raises:
         UserError: there is no such checkpoint, it may not be read, or the folder holds those of two runs.
     """
     try:
-        return _find(Path(path), load_step)
+        return _find(Path(path), load_step, key)
     except OSError as error:
-        raise UserError(f"checkpoint_path: {str(path)!r} cannot be read ({error.strerror})") from None
+        raise UserError(f"{key}: {str(path)!r} cannot be read ({error.strerror})") from None
 
 
-def _find(path: Path, load_step: int) -> Path:
+def _find(path: Path, load_step: int, key: str) -> Path:
     if not path.is_dir():
-        raise UserError(f"checkpoint_path: there is no folder {str(path)!r}; runs save to <results>/models/<id>")
+        raise UserError(f"{key}: there is no folder {str(path)!r}; runs save to <results>/models/<id>")
     if (path / MANIFEST).is_file():
         if load_step and path.resolve().name != str(load_step):
             raise UserError(f"load_step={load_step}: {str(path)!r} is one checkpoint; give its parent to choose a step")
         return path
     steps = saved_steps(path)
     if not steps:
-        raise UserError(f"checkpoint_path: {str(path)!r} holds no checkpoint (a folder named by its step)")
+        raise UserError(f"{key}: {str(path)!r} holds no checkpoint (a folder named by its step)")
     if load_step and load_step not in steps:
         raise UserError(f"load_step={load_step}: {str(path)!r} has the steps {', '.join(map(str, steps))}")
     if not load_step:
-        _check_one_run(path, steps)
+        _check_one_run(path, steps, key)
     return path / str(load_step or steps[-1])
 
 
@@ -168,7 +169,7 @@ def not_finite(value: Any, where: str) -> str | None:
     return next((place for place in places if place is not None), None)
 
 
-def _check_one_run(path: Path, steps: list[int]) -> None:
+def _check_one_run(path: Path, steps: list[int], key: str) -> None:
     """A run's folder may hold what an earlier one of that number left, whose higher step is not this run's newest."""
     found: dict[str | None, int] = {}  # run -> its last step; those of versions that did not tell runs apart are one
     for step in steps:
@@ -177,8 +178,8 @@ def _check_one_run(path: Path, steps: list[int]) -> None:
     if len(found) > 1:
         one, other, *_ = found.values()
         raise UserError(
-            f"checkpoint_path: {str(path)!r} holds steps of different runs, such as {one} and {other}: choose one with "
-            "load_step"
+            f"{key}: {str(path)!r} holds steps of different runs, such as {one} and {other}: choose one"
+            + (" with load_step" if key == "checkpoint_path" else ", the folder of a step")
         )
 
 

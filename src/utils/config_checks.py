@@ -134,6 +134,8 @@ CHECKS: Mapping[str, Check] = {
     "lambda_variational": at_least(0),
     "lambda_entropy": at_least(0),
     "alone_view": one_of("no_teammates", "self"),
+    "expert": matching(r"\S*", "the name of a scripted team"),
+    "weight_decay": at_least(0),
     "mara_weight": at_least(0),
     "alpha": at_least(0),
     "regulariser": one_of("mutual_information", "entropy"),

@@ -15,3 +15,8 @@ class RunFailed(RuntimeError):
     `main.py` prints the message without a traceback and exits with code 1; the run is recorded as FAILED, with the
     traceback in its record.
     """
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error that may be long, for a message of ours."""
+    return " ".join(str(error).split())[:200]

@@ -1,7 +1,7 @@
 """What goes in comes out: whole episodes and pieces, ring order, memory, saving."""
 
 import io
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -54,12 +54,13 @@ def all_of(buffer: ReplayBuffer) -> EpisodeBatch:
 
 
 def rows(batch: EpisodeBatch, index: Tensor | slice) -> EpisodeBatch:
-    return EpisodeBatch(**{f.name: getattr(batch, f.name)[index] for f in fields(batch)})
+    return EpisodeBatch(**{name: value[index] for name, value in batch.parts().items()})
 
 
 def assert_equal(one: EpisodeBatch, other: EpisodeBatch) -> None:
-    for f in fields(one):
-        torch.testing.assert_close(getattr(one, f.name), getattr(other, f.name), rtol=0, atol=0, msg=f.name)
+    assert one.parts().keys() == other.parts().keys()
+    for name, value in one.parts().items():
+        torch.testing.assert_close(value, getattr(other, name), rtol=0, atol=0, msg=name)
 
 
 def numbers(buffer: ReplayBuffer) -> list[int]:
@@ -260,17 +261,17 @@ def test_pieces_put_together_are_the_episodes(length: int) -> None:
     for i, n in enumerate(lengths):
         for start in range(0, n, length):
             end = min(start + length, n)
-            for f in fields(batch):
-                if f.name == "start_actions":
+            for name, value in batch.parts().items():
+                if name == "start_actions":
                     expected = batch.last_actions[i, start]
                     assert torch.equal(pieces.start_actions[at], expected)
                     continue
-                extra = int(f.name in OBSERVED)
-                got = getattr(pieces, f.name)[at]
+                extra = int(name in OBSERVED)
+                got = getattr(pieces, name)[at]
                 assert len(got) == length + extra
-                assert torch.equal(got[: end - start + extra], getattr(batch, f.name)[i, start : end + extra])
+                assert torch.equal(got[: end - start + extra], value[i, start : end + extra])
                 padding = got[end - start + extra :].clone()
-                if f.name == "avail_mask":
+                if name == "avail_mask":
                     assert padding[..., 0].all()
                     padding[..., 0] = False
                 assert not padding.any()
@@ -407,5 +408,5 @@ def test_a_batch_is_split_into_neighbours(parts: int, sizes: list[int]) -> None:
     batch = episodes([3, 1, 2, 3, 2])
     split = batch.split(parts)
     assert [len(part.reward) for part in split] == sizes
-    for f in fields(batch):
-        assert torch.equal(torch.cat([getattr(part, f.name) for part in split]), getattr(batch, f.name))
+    for name, value in batch.parts().items():
+        assert torch.equal(torch.cat([getattr(part, name) for part in split]), value)
