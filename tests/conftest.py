@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from learners import REGISTRY as LEARNERS
-from utils.command_line import CONFIG_DIR
+from utils.config import load_config
 from utils.config_checks import REPLAY_KEYS
 
 # several test runs share a machine, and tensors this small gain nothing from threads
@@ -49,9 +48,11 @@ def tiny_overrides(algorithm: str = "aqmix", **more: object) -> list[str]:
     `algorithm` is the YAML that they are for: those that learn on-policy refuse the replay's settings.
     """
     settings = {**_TINY, **more}
-    chosen = yaml.safe_load((CONFIG_DIR / "algs" / f"{algorithm}.yaml").read_text(encoding="utf-8"))
-    if LEARNERS[chosen.get("learner", "q")].ON_POLICY:
+    learner = LEARNERS[load_config([f"--config={algorithm}"]).learner]
+    if learner.ON_POLICY:
         settings = {key: value for key, value in settings.items() if key not in REPLAY_KEYS}
+    if learner.LABELS and "expert_path" not in settings:
+        settings.setdefault("expert", "random")  # which every environment has
     return [f"{key}={value}" for key, value in settings.items()]
 
 

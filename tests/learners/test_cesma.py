@@ -143,7 +143,13 @@ def test_students_learn_to_act_as_a_scripted_team():
     assert float((played.returns / played.lengths).mean()) > 0.95
 
 
-WORDS = ["--config=cesma", "--env-config=sc2_3m", "with", *tiny_overrides("cesma"), "env_args.episode_limit=20"]
+WORDS = [
+    "--config=cesma",
+    "--env-config=sc2_3m",
+    "with",
+    *tiny_overrides("cesma", expert=""),
+    "env_args.episode_limit=20",
+]
 
 
 def train(folder, *words):
