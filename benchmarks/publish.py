@@ -27,7 +27,7 @@ from studies.stored import newest_sound, updates
 from utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 
 #: where things lay is nobody's business but the machine's
-PLACES = ("local_results_path", "checkpoint_path", "--results", "--evaluate-only")
+PLACES = ("local_results_path", "checkpoint_path", "expert_path", "--results", "--evaluate-only")
 PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published"
 
 
@@ -122,7 +122,9 @@ def publish(run: Path, name: str, checkpoint: Path | None) -> Path:
     if (run / "evaluation.json").exists():
         shutil.copy(run / "evaluation.json", target / "evaluation.json")
     if checkpoint is not None:
-        folder, state = load_checkpoint(checkpoint, 0, ("learner", "acts_by", "progress"), optional=("identity",))
+        folder, state = load_checkpoint(
+            checkpoint, 0, ("learner", "acts_by", "progress"), optional=("identity", "settings")
+        )
         # the optimiser's state is two thirds of the size, and only training reads it
         learner = state["learner"]
         learner["optimiser"] = {"state": {}, "param_groups": learner["optimiser"]["param_groups"]}
