@@ -124,7 +124,7 @@ class Scripted(ParallelEnv):
         self.heard.append(actions)
         agents, ended, cut = self.left.pop(0)
         shown = self.show({*self.agents, *agents})
-        rewards = {agent: 1.0 + "abc".index(agent) for agent in self.agents}
+        rewards = {"a": 1.0, "b": 2.0, "c": 3.0}  # also of those that are gone
         said = [{agent: agent in over for agent in self.agents} for over in (ended, cut)]
         self.agents = list(agents)
         return shown[0], rewards, *said, shown[1]

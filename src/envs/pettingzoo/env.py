@@ -10,7 +10,7 @@ from torch import Tensor
 
 from components.action_selectors import random_legal
 from envs.base import EntityEnv, EnvSpec, ScriptedPolicy, TimeStep
-from envs.pettingzoo.games import EXAMPLE, build_game, check_name, kind_of, step_limit
+from envs.pettingzoo.games import EXAMPLE, build_game, kind_of, step_limit
 from envs.teams import refuse_repeats
 from utils.errors import UserError
 
@@ -88,7 +88,6 @@ class PettingZooEnv(EntityEnv):
     @classmethod
     def resolve_args(cls, env_args: Mapping[str, Any], test_teams: Sequence[str]) -> PettingZooArgs:
         args = PettingZooArgs(**env_args)  # unknown keys and wrong types were refused before
-        check_name(args.env)
         if not isinstance(args.kwargs, Mapping) or not all(isinstance(key, str) for key in args.kwargs):
             raise UserError(f"env_args.kwargs={args.kwargs!r}: must be a mapping of names, such as {{'N': 5}}")
         if args.reward not in REWARDS:
