@@ -1,0 +1,1 @@
+"""Environments of PettingZoo's interface, by the names of their modules."""
