@@ -151,8 +151,7 @@ class NavigationEnv(ArenaEnv):
     def _colours(self, index: int) -> np.ndarray:
         # the faster, the greener
         fast = (self.acceleration[:, 0].cpu().numpy() - 3) / 4
-        blue = np.full_like(fast, 0.95)
-        agents = np.stack([0.3 + 0 * fast, 0.35 + 0.5 * fast, blue], axis=1)
+        agents = np.stack([np.full_like(fast, 0.3), 0.35 + 0.5 * fast, np.full_like(fast, 0.95)], axis=1)
         return np.concatenate([agents, np.full_like(agents, 0.75)])
 
 

@@ -18,7 +18,7 @@ def random_team(spec: EnvSpec) -> ScriptedPolicy:
 
 
 def steer(offset: Tensor, velocity: Tensor, acceleration: Tensor | float) -> Tensor:
-    """The act that takes agents nearest to their targets if they drift afterwards; of equal ones the first.
+    """The act by which agents that drift afterwards are nearest to their targets AHEAD steps on, of equals the first.
 
     Args:
         offset (B, A, 2): from the agent to its target.
@@ -30,9 +30,8 @@ def steer(offset: Tensor, velocity: Tensor, acceleration: Tensor | float) -> Ten
     """
     # `physics.step` with position_first: the old velocity moves the body once, then the new one, which fades
     push = torch.tensor(DIRECTIONS, device=offset.device)
-    if isinstance(acceleration, Tensor):
-        acceleration = acceleration[..., None, None]
-    after = (1 - DAMPING) * velocity[..., None, :] + TIME_STEP * acceleration * push
+    gain = TIME_STEP * torch.as_tensor(acceleration, device=offset.device)[..., None, None]
+    after = (1 - DAMPING) * velocity[..., None, :] + gain * push
     drift = sum((1 - DAMPING) ** step for step in range(AHEAD - 1))
     gap = offset[..., None, :] - TIME_STEP * (velocity[..., None, :] + drift * after)
     return gap.norm(dim=-1).argmin(dim=-1)

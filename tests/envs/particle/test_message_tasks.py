@@ -74,6 +74,7 @@ def test_the_papers_rewards_by_hand():
     env = make(SpeakerListenerEnv, 1)
     env.reset()
     env._position.zero_()
+    env._position[:, 0, 0] = 1.0  # the speaker
     env._position[:, 2 + 2, 0] = torch.tensor([3.0, 4.0])
     env._goal[0] = torch.tensor([0, 2])
     seen = env.step(torch.zeros(1, 2, dtype=torch.int64))
