@@ -17,6 +17,9 @@ DAMPING = 0.25
 #: Contact pushes with CONTACT_FORCE * depth, where the depth is smoothed over CONTACT_MARGIN.
 CONTACT_FORCE = 100.0
 CONTACT_MARGIN = 1e-3
+#: Where actions push agents: nowhere, left, right, down, up; and by what acceleration, where a task says nothing else.
+DIRECTIONS = ((0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))
+ACCELERATION = 5.0
 
 
 class Bodies(NamedTuple):

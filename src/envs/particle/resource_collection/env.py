@@ -39,9 +39,6 @@ from envs.teams import fit_slots
 from utils.errors import UserError
 from utils.paths import find_path
 
-#: Acceleration is this times the agent's speed.
-ACCELERATION = 5.0
-
 
 @dataclass(frozen=True)
 class ResourceCollectionArgs:
@@ -90,7 +87,7 @@ class ResourceCollectionEnv(EntityEnv):
         self._encoder = Encoder(self.spec, args.sight, self.device)
         self._radius = radii(args.max_team, self.device)
         self._mass = torch.ones(args.max_team, 1, device=self.device)
-        self._directions = torch.tensor([(0.0, 0.0), (-1, 0), (1, 0), (0, -1), (0, 1)], device=self.device).T
+        self._directions = torch.tensor(physics.DIRECTIONS, device=self.device).T
         # worlds that have never been reset are over
         everywhere = torch.arange(num_envs, device=self.device)
         over = torch.full_like(everywhere, args.episode_limit)
@@ -191,7 +188,7 @@ class ResourceCollectionEnv(EntityEnv):
         if bool(own.any()):
             moved = position[:, :slots] + greedy_moves(world) * own
             position = torch.cat([moved, position[:, slots:]], dim=1)
-        force = self._directions[:, orders.clamp(min=0)] * (ACCELERATION * world.members[3])
+        force = self._directions[:, orders.clamp(min=0)] * (physics.ACCELERATION * world.members[3])
         bodies = physics.Bodies(self._radius, world.present, self._mass, world.members[3])
         position, velocity = physics.step(position, world.velocity, force, bodies, half_width=HALF_WIDTH)
         world = world._replace(position=position, velocity=velocity, steps=world.steps + 1)
