@@ -25,10 +25,6 @@ from utils.masking import masked_argmax
 class Counting(Controller):
     """Says the highest legal action, and in every third step of an episode nothing."""
 
-    @classmethod
-    def build(cls, config, spec):
-        raise NotImplementedError
-
     def initial_state(self, num_envs, agents):
         return {"step": torch.zeros(num_envs, dtype=torch.int64)}
 

@@ -24,8 +24,9 @@ def loss_and_gradients(kind, spec, batch, groups):
     learner = batches.make_learner(kind, spec)
     if learner.ON_POLICY:
         return on_policy_loss_and_gradients(learner, batch)
+    targets = () if learner.LABELS else learner.target_controller.parameters()
     with torch.no_grad():  # apart from the online networks, so that a mix-up of the two shows
-        for parameter in learner.target_controller.parameters():
+        for parameter in targets:
             parameter.mul_(0.9)
     if kind.startswith(("refil", "mipi")):
         learner.draw_groups = lambda data: groups
