@@ -69,6 +69,8 @@ def check(config: Config) -> None:
         raise UserError(f"learner={config.learner} needs a mixer, got mixer={config.mixer}: use one of {use}")
     if (learner_class.ON_POLICY or learner_class.LABELS) and mixers.REGISTRY[config.mixer] is not None:
         raise UserError(f"learner={config.learner} mixes no values of agents: it needs mixer=none")
+    if not config.evaluate:
+        learner_class.check(config)
     if learner_class.ON_POLICY:
         return
     for kind, interval in (("coach", "broadcast_interval"), ("periodic", "view_interval")):

@@ -39,7 +39,7 @@ def test_a_learner_gets_the_settings_that_its_config_names(name):
     if learner_class.ON_POLICY:
         words += ["epsilon_start=0", "epsilon_finish=0", "action_selector=soft_policies", "mixer=none"]
     if learner_class.LABELS:
-        words += ["mixer=none"]
+        words += ["mixer=none", "expert=random"]
     config = load_config([*words, "imagine_split=0.25", "lambda_entropy=0.125"])
     builders.check(config)
     spec = batches.make_spec()

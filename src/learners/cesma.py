@@ -51,6 +51,18 @@ class CesmaLearner(Learner):
     def compile(self) -> None:
         self.controller.agent.perceive = torch.compile(self.controller.agent.perceive, dynamic=True)  # type: ignore[method-assign]
 
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        teams = envs.REGISTRY[config.env].SCRIPTED
+        if bool(config.expert) == bool(config.expert_path):
+            named = "two are named" if config.expert else "none is named"
+            raise UserError(
+                f"learner=cesma learns from an expert, and {named}: give expert=NAME, one of "
+                f"{', '.join(sorted(teams))}, or expert_path=FOLDER, a checkpoint"
+            )
+        if config.expert and config.expert not in teams:
+            raise UserError(f"expert={config.expert!r}: env={config.env} has {', '.join(sorted(teams))}")
+
     def get_ready(self, config: RunConfig) -> None:
         self.expert = build_expert(config, self.controller)
 
@@ -119,20 +131,11 @@ def build_expert(config: RunConfig, student: EntityController) -> Controller:
     """The team that `config` names as the expert, for the environment of `student` and on its device.
 
     Raises:
-        UserError: none is named, or two are; there is no such team or checkpoint, or it is of another task.
+        UserError: the checkpoint cannot be read, or is of another task.
     """
-    teams = envs.REGISTRY[config.env].SCRIPTED
-    if bool(config.expert) == bool(config.expert_path):
-        named = "two are named" if config.expert else "none is named"
-        raise UserError(
-            f"learner=cesma learns from an expert, and {named}: give expert=NAME, one of {', '.join(sorted(teams))}, "
-            "or expert_path=FOLDER, a checkpoint"
-        )
     if config.expert_path:
         return _trained(config.expert_path, student)
-    if config.expert not in teams:
-        raise UserError(f"expert={config.expert!r}: env={config.env} has {', '.join(sorted(teams))}")
-    return ScriptedController(teams[config.expert](student.spec))
+    return ScriptedController(envs.REGISTRY[config.env].SCRIPTED[config.expert](student.spec))
 
 
 def _trained(path: str, student: EntityController) -> Controller:

@@ -68,6 +68,14 @@ class Learner(ABC):
     def _optimiser_settings(self) -> dict[str, Any]:
         return {"lr": self.config.lr, "eps": self.config.optim_eps}
 
+    @classmethod
+    def check(cls, config: RunConfig) -> None:
+        """Hook: refuse, before anything is written, settings that this learner cannot train with.
+
+        Raises:
+            UserError: names the setting and what would do.
+        """
+
     def get_ready(self, config: RunConfig) -> None:
         """Hook: fetch what training takes and tests do not, such as a teacher.
 

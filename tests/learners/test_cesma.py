@@ -179,6 +179,13 @@ def test_a_scripted_team_may_be_the_expert_and_the_same_seed_gives_the_same_run(
     assert all(torch.equal(x, y) for x, y in zip(one.learner.parameters, two.learner.parameters, strict=True))
 
 
+def refuse(config):
+    """What can be told without reading a checkpoint is told before anything is written."""
+    builders.check(config)
+    env = builders.build_env(config, 1, 0, tests=True)
+    build_expert(config, builders.build_controller(config, env.spec))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -198,9 +205,8 @@ def test_experts_that_cannot_be(expert, words, said):
             *(w.format(expert=expert) for w in words if "--" not in w),
         ]
     )
-    env = builders.build_env(config, 1, 0, tests=True)
     with pytest.raises(UserError) as caught:
-        build_expert(config, builders.build_controller(config, env.spec))
+        refuse(config)
     assert said in str(caught.value)
 
 
