@@ -65,10 +65,9 @@ class Training:
         #: what its checkpoints are known by: folders are named by a number that an earlier run may have had
         self.run_identity = uuid.uuid4().hex
         self.identity = builders.identity(config, env.spec)
-        #: by which its networks can be built again; where things lie (scenarios of `env_args`, too) is nobody's business
-        kept = (key for key in config if key != "env_args" and not key.endswith("_path"))
-        plain = config.as_dict()
-        self.settings = {key: plain[key] for key in kept}
+        #: by which its networks can be built again; where things lie, `env_args.scenarios` too, is nobody's business
+        settings = config.as_dict().items()
+        self.settings = {key: value for key, value in settings if key != "env_args" and not key.endswith("_path")}
         #: the last checkpoint of finite weights, and what it was made at
         self.saved: Path | None = None
         self.saved_at: tuple[int, dict[str, int]] | None = None
