@@ -136,6 +136,8 @@ def build_mixer(config: Config, controller: EntityController) -> Mixer | None:
         hypernet=config.hypernet_embed,
         embed=config.mixing_embed_dim,
         encoding=controller.encoding_size,
+        agents=controller.spec.agents,
+        entities=controller.spec.entities,
     )
     return mixer_class(sizes).to(build_device(config))
 
@@ -154,7 +156,14 @@ def build_replay(config: Config, spec: EnvSpec) -> ReplayBuffer:
     """An empty replay."""
     kind, device = replay_dtype(config), replay_device(config)
     labelled = learners.REGISTRY[config.learner].LABELS
-    return ReplayBuffer(spec, config.buffer_size, config.sequence_length, kind, device, labelled)
+    fixed = fixed_slots(config)
+    return ReplayBuffer(spec, config.buffer_size, config.sequence_length, kind, device, labelled, fixed)
+
+
+def fixed_slots(config: Config) -> bool:
+    """Whether some network has weights for each slot, so that all environments of a run must have the same slots."""
+    parts = controllers.REGISTRY[config.controller], mixers.REGISTRY[config.mixer]
+    return any(getattr(part, "FIXED_SLOTS", False) for part in parts)
 
 
 def replay_dtype(config: Config) -> torch.dtype:

@@ -12,12 +12,14 @@ from components.schedules import LinearDecay
 from controllers.coach import CoachController
 from controllers.collaq import CollaqController
 from controllers.entity import EntityController, View
+from controllers.flat import FlatController
 from controllers.mipi import MipiController
 from envs.base import EnvSpec
 from learners import REGISTRY as LEARNERS
 from learners.learner import Learner
 from modules.agents.collaq_agent import CollaqAgent
 from modules.agents.entity_agent import AgentSizes, EntityAgent
+from modules.agents.flat_agent import FlatAgent
 from modules.agents.mipi_agent import MipiAgent
 from modules.coach import Coach, CoachSizes
 from modules.layers.inputs import make_reader
@@ -48,9 +50,10 @@ def make_spec(
 
 def spec_for(kind: str, **sizes: int) -> EnvSpec:
     """What learners of `kind` play: an environment whose actions point at anybody or carry symbols, as it says."""
-    symbols = SYMBOLS if kind.endswith("_messages") else 0
-    kind = kind.removesuffix("_messages")
-    return make_spec(**sizes, points="anybody" if kind.endswith(("_pairs", "_slots")) else "", symbols=symbols)
+    words = set(kind.split("_"))
+    return make_spec(
+        **sizes, points="anybody" if words & {"pairs", "slots"} else "", symbols=SYMBOLS * ("messages" in words)
+    )
 
 
 def random_batch(spec: EnvSpec, batch: int = 4, steps: int = 6, seed: int = 0) -> EpisodeBatch:
@@ -178,10 +181,17 @@ def permuted(batch: EpisodeBatch, spec: EnvSpec) -> tuple[EpisodeBatch, Layout]:
     return rearrange(batch, layout), layout
 
 
+def extended(batch: EpisodeBatch, spec: EnvSpec) -> tuple[EpisodeBatch, Layout]:
+    """The same slots, with three more steps, and garbage where nobody is."""
+    a, e = batch.agents, batch.entity_mask.shape[2]
+    layout = Layout(torch.arange(a), torch.arange(e - a), a, e - a, spec.basic, max(spec.symbols, 1), 3)
+    return rearrange(batch, layout), layout
+
+
 def make_mixer(name: str, spec: EnvSpec, coached: bool = False, pairs: bool = True):
     mixer_class = MIXERS[name]
     inputs = make_reader(spec, pairs).width + spec.private
-    return mixer_class and mixer_class(MixerSizes(inputs, HEADS, EMBED, 8, EMBED if coached else 0))
+    return mixer_class and mixer_class(MixerSizes(inputs, HEADS, EMBED, 8, EMBED * coached, spec.agents, spec.entities))
 
 
 def make_controller(
@@ -193,17 +203,20 @@ def make_controller(
     alone_view: str = "no_teammates",
     alone: bool = False,
     pairs: bool = True,
+    recurrent: bool = True,
 ):
     """`kind`: a name in controllers.REGISTRY; `pairs`: where actions point, values are made of pairs."""
     strategy = STRATEGY if kind == "coach" else 0
     reader = make_reader(spec, pairs)
-    sizes = AgentSizes(reader, spec.private, EMBED, HEADS, HIDDEN, strategy)
+    sizes = AgentSizes(reader, spec.private, EMBED, HEADS, HIDDEN, strategy, 1, recurrent, view == "joint")
     selector = EpsilonGreedy(LinearDecay(0.0, 0.0, 0))
     if kind == "collaq":
         return CollaqController(CollaqAgent(sizes, alone_view), selector, View(view, interval), spec)
     if kind == "mipi":
         policies = SoftPolicies(LinearDecay(0.0, 0.0, 0))
         return MipiController(MipiAgent(sizes), policies, View(view, interval), spec, alone=alone)
+    if kind == "flat":
+        return FlatController(FlatAgent(sizes), selector, View(view, interval), spec)
     agent = EntityAgent(sizes)
     if kind == "entity":
         return EntityController(agent, selector, View(view, interval), spec)
@@ -217,6 +230,8 @@ KINDS = (
     *(name for name in LEARNERS if name != "q"),
     *("flex_qmix_pairs", "none_pairs", "refil_pairs", "copa_pairs", "collaq_pairs", "mappo_pairs", "mipi_pairs"),
     *("cesma_pairs", "cesma_pairs_messages"),
+    *("flex_qmix_joint", "copa_joint", "flex_qmix_memoryless", "mappo_memoryless", "cesma_pairs_joint"),
+    *("qmix_flat", "vdn_joint_flat", "none_memoryless_flat", "mappo_flat", "cesma_flat", "qmix_slots_flat"),
     *("refil_slots", "copa_slots", "collaq_slots", "mappo_slots", "mipi_slots"),
     *("flex_qmix_messages", "refil_messages", "copa_messages", "collaq_messages", "mappo_messages", "mipi_messages"),
     *(
@@ -238,6 +253,14 @@ KINDS = (
         "mipi_plain_critic",
     ),
 )
+#: those with weights for each slot, which slots may not be added to
+FIXED = tuple(kind for kind in KINDS if kind.startswith("qmix") or kind.endswith("_flat"))
+FLEXIBLE = tuple(kind for kind in KINDS if kind not in FIXED)
+#: (kind, rearrangement) in which nothing changes
+REARRANGED = (
+    *((kind, rearranged) for kind in FLEXIBLE for rearranged in (padded, permuted)),
+    *((kind, extended) for kind in FIXED),
+)
 #: kinds of MIPI that differ by settings
 MIPI = {
     "mipi": {"alpha": 0.5},
@@ -250,9 +273,8 @@ MIPI = {
 
 def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer, and none where it learns on-policy."""
-    kind = kind.removesuffix("_messages")
-    pairs = not kind.endswith("_slots")
-    kind = kind.removesuffix("_pairs").removesuffix("_slots")
+    marks = {"flat", "memoryless", "joint", "messages", "pairs", "slots"} & set(kind.split("_"))
+    kind, pairs = "_".join(word for word in kind.split("_") if word not in marks), "slots" not in marks
     torch.manual_seed(seed)
     combinations = {
         "refil_vdn": ("refil", "vdn"),
@@ -266,7 +288,9 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     learner_class = LEARNERS[name]
     config = {**MIPI.get(kind, {}), **config}
     alone_policy = config.get("alpha") == math.inf
-    controller = make_controller(spec, *learner_class.CONTROLLERS[:1], alone=alone_policy, pairs=pairs)
+    acts = "flat" if "flat" in marks else next(iter(learner_class.CONTROLLERS))
+    view, recurrent = "joint" if "joint" in marks else "local", "memoryless" not in marks
+    controller = make_controller(spec, acts, view=view, alone=alone_policy, pairs=pairs, recurrent=recurrent)
     if name == "copa":
         strength = 0.0 if kind == "copa_no_var" else 0.1
         config = {"lambda_variational": strength, "lambda_entropy": strength, **config}

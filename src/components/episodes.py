@@ -73,16 +73,17 @@ class EpisodeBatch:
         pieces = {name: value.split(size) for name, value in self.parts().items()}
         return [EpisodeBatch(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
 
-    def trim(self, spec: EnvSpec) -> "EpisodeBatch":
+    def trim(self, spec: EnvSpec, keep_slots: bool = False) -> "EpisodeBatch":
         """Cut the batch to its longest sequence and to the entity slots that are used in it at all.
 
         Padding changes no value, loss or gradient, so this only saves time. Slots keep their order.
 
         Args:
             spec: of the environment, whose slots may be more; it says which actions point.
+            keep_slots: for networks that know slots by their numbers.
         """
         steps = max(int(self.filled_mask.any(dim=0).sum()), 1)
-        used = self.entity_mask[:, : steps + 1].any(dim=0).any(dim=0)
+        used = self.entity_mask[:, : steps + 1].any(dim=0).any(dim=0) | keep_slots
         if spec.points:  # somebody who has gone since may have been meant by the action before
             before = spec.split(self.start_actions)[0]
             used[before[before >= spec.basic] - spec.basic] = True

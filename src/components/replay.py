@@ -55,6 +55,7 @@ class ReplayBuffer:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         labelled: bool = False,
+        keep_slots: bool = False,
     ) -> None:
         """
         Args:
@@ -64,13 +65,14 @@ class ReplayBuffer:
             dtype: float32, or float16 to halve the memory of `entities` and `private`; samples are float32 always.
             device: where items are kept and samples are made.
             labelled: whether items have `EpisodeBatch.labels`.
+            keep_slots: whether samples keep the slots that nobody uses.
         """
         if capacity < 1 or sequence_length < 0:
             raise ValueError(f"capacity {capacity} must be positive, sequence_length {sequence_length} not negative")
         self.capacity = capacity
         self.sequence_length = sequence_length
         self.steps = sequence_length or spec.episode_limit
-        self.spec = spec
+        self.spec, self.keep_slots = spec, keep_slots
         self.device = torch.device(device)
         layout = item_layout(spec, self.steps, dtype, labelled)
         self._data = {name: _zeros((capacity, *shape), kind, self.device) for name, (shape, kind) in layout.items()}
@@ -121,7 +123,8 @@ class ReplayBuffer:
         self._size = min(self._size + new, self.capacity)
 
     def sample(self, n: int, generator: torch.Generator) -> EpisodeBatch:
-        """Draw `n` different items: float32, on the buffer's device, cut to the longest and to the slots in use.
+        """Draw `n` different items: float32, on the buffer's device, cut to the longest and (but for `keep_slots`) to the
+        slots in use.
 
         Raises:
             ValueError: fewer than `n` items are there.
@@ -142,7 +145,7 @@ class ReplayBuffer:
         # memory that was never written says that nothing is legal; padding has action 0, as everywhere
         avail = got["avail_mask"]
         avail[..., 0] |= ~avail.any(dim=-1)
-        return EpisodeBatch(**got).trim(self.spec)
+        return EpisodeBatch(**got).trim(self.spec, self.keep_slots)
 
     def state_dict(self) -> dict[str, Any]:
         """The part in use, as tensors and plain numbers."""

@@ -4,11 +4,13 @@ from controllers.base import Controller
 from controllers.coach import CoachController
 from controllers.collaq import CollaqController
 from controllers.entity import EntityController
+from controllers.flat import FlatController
 from controllers.mipi import MipiController
 from controllers.scripted import ScriptedController
 
 REGISTRY: dict[str, type[Controller]] = {
     "entity": EntityController,
+    "flat": FlatController,
     "coach": CoachController,
     "collaq": CollaqController,
     "mipi": MipiController,

@@ -1,7 +1,7 @@
 """Decentralised agents on entities: the controller of A-QMIX, REFIL, VDN and IQL."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,13 @@ from modules.layers.recurrence import Streams, make_streams
 from utils.config import Config
 from utils.masking import full_view, joined
 
-VIEWS = ("local", "full", "periodic")
+VIEWS = ("local", "full", "periodic", "joint")
 
 
 class View:
-    """What an agent may look at: the environment's `obs_mask` (local), everything present (full), or the full view
-    every `interval` steps and the local one in between (periodic).
+    """What an agent may look at: the environment's `obs_mask` (local), everything present (full), the full view every
+    `interval` steps and the local one in between (periodic), or everything present with what each agent alone knows
+    of itself (joint): all that there is to know, as for a centralised expert.
     """
 
     def __init__(self, kind: str = "local", interval: int = 4) -> None:
@@ -44,7 +45,7 @@ class View:
         if self.kind == "local":
             return obs_mask
         full = full_view(entity_mask, obs_mask.shape[-2])
-        if self.kind == "full":
+        if self.kind in ("full", "joint"):
             return full
         return torch.where((step % self.interval == 0)[..., None, None], full, obs_mask)
 
@@ -125,6 +126,9 @@ class Unroll(NamedTuple):
 class EntityController(nn.Module, Controller):
     """One shared agent network; every agent decides from its own view and memory."""
 
+    #: True: the networks have weights of their own for each slot, so that slots may be neither added nor left out
+    FIXED_SLOTS: ClassVar[bool] = False
+
     def __init__(
         self, agent: EntityAgent, selector: ActionSelector, view: View, spec: EnvSpec, *, memory_steps: int = 0
     ) -> None:
@@ -153,6 +157,8 @@ class EntityController(nn.Module, Controller):
             hidden=config.rnn_hidden_dim,
             strategy=strategy,
             layers=config.head_layers,
+            recurrent=config.recurrent,
+            joint=config.view == "joint",
         )
 
     @staticmethod
@@ -209,8 +215,9 @@ class EntityController(nn.Module, Controller):
         generator: torch.Generator,
     ) -> Decision:
         rows = self.reader.read(timestep.entities, timestep.avail_mask, last_actions)
+        told = self._told(rows, timestep.private)
         sight = (self._sight(timestep, state["step"]),)
-        seen = self.agent.perceive(rows, timestep.private, sight)
+        seen = self.agent.perceive(told, timestep.private, sight)
         agent_mask = timestep.agent_mask
         begins = agent_mask & ~state["present"]
         if self.memory_steps:
@@ -218,10 +225,14 @@ class EntityController(nn.Module, Controller):
         hidden = self.agent.remember(seen[0], state["hidden"], begins)
         next_state = {"hidden": hidden, "present": agent_mask, "step": state["step"] + 1}
         strategy, said = self._advise(timestep, rows, state, explore, generator)
-        (targets,) = self.agent.targets(rows, sight)
+        (targets,) = self.agent.targets(told, sight)
         values = self._preferences(hidden, agent_mask, strategy, targets)
         actions = self.selector.select(values, timestep.avail_mask, t_env=t_env, explore=explore, generator=generator)
         return Decision(actions, {**next_state, **said.state}, said.sent)
+
+    def _told(self, rows: Rows, private: Tensor) -> Rows:
+        """`rows` as the agents read them, `private (..., A, P)`."""
+        return rows._replace(inputs=with_private(rows.inputs, private)) if self.agent.sizes.joint else rows
 
     def _sight(self, timestep: TimeStep, step: Tensor) -> Tensor:
         """Hook: what the agents look at when they act, (B, A, E)."""
@@ -262,7 +273,7 @@ class EntityController(nn.Module, Controller):
             rows=rows,
             acts=acts,
             follows=step > 0,
-            read=read,
+            read=self._told(read, private),
             state_inputs=with_private(read.inputs, private),
             private=private,
             entity_mask=entity_mask,

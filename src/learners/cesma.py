@@ -39,7 +39,7 @@ class CesmaLearner(Learner):
 
     Config = CesmaConfig
     config: CesmaConfig
-    CONTROLLERS = ("entity",)
+    CONTROLLERS = ("entity", "flat")
     LABELS = True
     OPTIMISER = torch.optim.Adam
     #: who is imitated; None in tests of what has been learnt

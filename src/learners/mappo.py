@@ -49,7 +49,7 @@ class MappoLearner(Learner):
 
     Config = MappoConfig
     config: MappoConfig
-    CONTROLLERS = ("entity",)  # a coach samples strategies, which recomputing would draw anew
+    CONTROLLERS = ("entity", "flat")  # a coach samples strategies, which recomputing would draw anew
     ON_POLICY = True
     OPTIMISER = torch.optim.Adam  # as in MAPPO; its steps do not depend on the scale of a loss
 
@@ -97,7 +97,8 @@ class MappoLearner(Learner):
 
         Episodes are independent of each other, so neighbours make a mini-batch as random as any.
         """
-        lessons = [self._judge(part.trim(self.controller.spec)) for part in batch.split(self.config.num_mini_batch)]
+        spec, fixed = self.controller.spec, self.controller.FIXED_SLOTS
+        lessons = [self._judge(part.trim(spec, fixed)) for part in batch.split(self.config.num_mini_batch)]
         returns = torch.cat([lesson.returns for lesson in lessons])
         advantages = torch.cat([lesson.advantages for lesson in lessons])
         # an advantage counts once for each agent that was there

@@ -88,7 +88,7 @@ CHECKS: Mapping[str, Check] = {
     "worker_step_timeout": above(0),
     "training_iters": at_least(1),
     "steps_per_update": at_least(0),
-    "view": one_of("local", "full", "periodic"),
+    "view": one_of("local", "full", "periodic", "joint"),
     "view_interval": at_least(1),
     "policy": matching(r"\S+", "the name of a scripted team"),
     "action_selector": registered("components.action_selectors"),

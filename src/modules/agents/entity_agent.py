@@ -10,7 +10,7 @@ from modules.agents.heads import ActionHead, HeadSizes, MessageHead, PairHead, S
 from modules.layers.attention import EntityAttention
 from modules.layers.inputs import PairReader, Reader, Rows, SlotReader
 from modules.layers.linear import scaled_linear
-from modules.layers.recurrence import StreamGRU, Streams
+from modules.layers.recurrence import NoMemory, StreamGRU, Streams
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,15 @@ class AgentSizes:
     strategy: int = 0
     #: from the state to the values: 1 | 2, with a strategy 2 in any case
     layers: int = 1
+    #: False: a layer in place of the memory
+    recurrent: bool = True
+    #: whether rows of agents say what those alone know of themselves
+    joint: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """Width of a row as agents read it."""
+        return self.reader.width + self.private * self.joint
 
 
 class EntityAgent(nn.Module):
@@ -42,7 +51,14 @@ class EntityAgent(nn.Module):
     def __init__(self, sizes: AgentSizes) -> None:
         super().__init__()
         self.sizes = sizes
-        self.embed = scaled_linear(sizes.reader.width, sizes.embed, relu=True)
+        self.make_senses()
+        self.memory = (StreamGRU if sizes.recurrent else NoMemory)(sizes.hidden, sizes.hidden)
+        self.head = self.make_head()
+
+    def make_senses(self) -> None:
+        """What `perceive` computes with."""
+        sizes = self.sizes
+        self.embed = scaled_linear(sizes.inputs, sizes.embed, relu=True)
         self.attention = EntityAttention(
             *(sizes.embed, sizes.embed, sizes.embed, sizes.heads),
             query_extra=sizes.private,
@@ -50,8 +66,6 @@ class EntityAgent(nn.Module):
         )
         # private features pass beside the attention as well: as part of a query they only choose what is looked at
         self.merge = scaled_linear(sizes.embed + sizes.private, sizes.hidden, relu=True)
-        self.memory = StreamGRU(sizes.hidden, sizes.hidden)
-        self.head = self.make_head()
 
     def make_head(self) -> ActionHead:
         """A last layer from the state (and the strategy) to one number per action."""
@@ -63,7 +77,7 @@ class EntityAgent(nn.Module):
     def _act_head(self, sizes: HeadSizes) -> ActionHead:
         reader = self.sizes.reader
         if isinstance(reader, PairReader):
-            return PairHead(sizes, reader.acts, inputs=reader.width, points=reader.spec.points)
+            return PairHead(sizes, reader.acts, inputs=self.sizes.inputs, points=reader.spec.points)
         if isinstance(reader, SlotReader):
             return SlotHead(sizes, reader.acts, basic=reader.spec.basic)
         return ActionHead(sizes, reader.acts)

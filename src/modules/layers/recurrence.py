@@ -1,10 +1,12 @@
-"""A GRU over streams: the uninterrupted presence of one agent in one sequence."""
+"""What agents remember, over streams: the uninterrupted presence of one agent in one sequence."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from modules.layers.linear import scaled_linear
 
 
 class Streams(NamedTuple):
@@ -90,3 +92,21 @@ class StreamGRU(nn.Module):
         if not states:
             return result
         return result.index_copy(1, streams.order, torch.cat(states).transpose(0, 1))
+
+
+class NoMemory(nn.Module):
+    """A layer in the GRU's place, for agents that decide by what they see now."""
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.layer = scaled_linear(in_dim, out_dim, relu=True)
+
+    def step(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """As `StreamGRU.step`; `hidden` plays no part."""
+        return torch.relu(self.layer(x))
+
+    def forward(self, x: Tensor, streams: Streams) -> Tensor:
+        """As `StreamGRU.forward`."""
+        result = x.new_zeros(*x.shape[:2], self.layer.out_features)
+        states = torch.relu(self.layer(x.index_select(1, streams.order)))
+        return result.to(states.dtype).index_copy(1, streams.order, states)

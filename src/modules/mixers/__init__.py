@@ -3,6 +3,7 @@
 from modules.mixers.base import Mixer
 from modules.mixers.flex_qmix import EvenFlexMixer, FlexMixer, LowFlexMixer
 from modules.mixers.linear import AbsoluteMixer, AveragingMixer, LinearMixer
+from modules.mixers.qmix import QmixMixer
 from modules.mixers.vdn import VDNMixer
 
 REGISTRY: dict[str, type[Mixer] | None] = {
@@ -12,6 +13,7 @@ REGISTRY: dict[str, type[Mixer] | None] = {
     "linear": LinearMixer,
     "linear_abs": AbsoluteMixer,
     "linear_softmax": AveragingMixer,
+    "qmix": QmixMixer,
     "vdn": VDNMixer,
     "none": None,
 }

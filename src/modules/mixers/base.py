@@ -1,7 +1,7 @@
 """What a mixer is: individual values of a team of any size -> the value of the team."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ class MixerSizes:
     embed: int
     #: width of a coach's encoding that replaces the mixer's own attention; 0 for none
     encoding: int = 0
+    #: A and E, for mixers with weights for each slot
+    agents: int = 0
+    entities: int = 0
 
 
 class MixerInputs(NamedTuple):
@@ -59,6 +62,9 @@ class Mixed(NamedTuple):
 
 class Mixer(nn.Module):
     """Checks shapes once and silences absent agents; subclasses implement `mix`."""
+
+    #: as in `EntityController`
+    FIXED_SLOTS: ClassVar[bool] = False
 
     def __init__(self, sizes: MixerSizes) -> None:
         super().__init__()
