@@ -123,8 +123,8 @@ class ReplayBuffer:
         self._size = min(self._size + new, self.capacity)
 
     def sample(self, n: int, generator: torch.Generator) -> EpisodeBatch:
-        """Draw `n` different items: float32, on the buffer's device, cut to the longest and (but for `keep_slots`) to the
-        slots in use.
+        """Draw `n` different items: float32, on the buffer's device, cut to the longest and (but for `keep_slots`) to
+        the slots in use.
 
         Raises:
             ValueError: fewer than `n` items are there.
