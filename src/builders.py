@@ -156,12 +156,17 @@ def build_replay(config: Config, spec: EnvSpec) -> ReplayBuffer:
     """An empty replay."""
     kind, device = replay_dtype(config), replay_device(config)
     labelled = learners.REGISTRY[config.learner].LABELS
-    fixed = fixed_slots(config)
+    fixed = _fixed_slots(config)
     return ReplayBuffer(spec, config.buffer_size, config.sequence_length, kind, device, labelled, fixed)
 
 
-def fixed_slots(config: Config) -> bool:
-    """Whether some network has weights for each slot, so that all environments of a run must have the same slots."""
+def shares_slots(config: Config) -> bool:
+    """Whether environments for training and for tests must have the same slots."""
+    return config.runner != "vector" or _fixed_slots(config) or learners.REGISTRY[config.learner].fixes_slots(config)
+
+
+def _fixed_slots(config: Config) -> bool:
+    """Whether some network has weights for each slot."""
     parts = controllers.REGISTRY[config.controller], mixers.REGISTRY[config.mixer]
     return any(getattr(part, "FIXED_SLOTS", False) for part in parts)
 

@@ -5,10 +5,14 @@ from pathlib import Path
 import torch
 
 import builders
+import learners
 import memory
 from evaluating import Evaluation, evaluate
+from learners.experts import expert_config
+from teaching import teach
 from training import Training
 from utils.config import Config
+from utils.errors import UserError
 from utils.interrupt import StopSignal
 from utils.logging import Recorder
 
@@ -20,7 +24,19 @@ def check(config: Config) -> memory.Memory:
         UserError: names the setting and what would do.
     """
     builders.check(config)
+    expert = expert_config(config) if teaches(config) else None
+    if expert is not None:
+        try:
+            builders.check(expert)
+            memory.check(expert)
+        except UserError as error:
+            raise UserError(f"expert={config.expert}: {error}") from None
     return memory.check(config)
+
+
+def teaches(config: Config) -> bool:
+    """Whether a run has students."""
+    return not config.evaluate and learners.REGISTRY[config.learner].LABELS
 
 
 def run(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation:
@@ -30,6 +46,8 @@ def run(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation:
         torch.set_num_threads(config.threads)
     if config.evaluate:
         return evaluate(config, recorder, stop)
+    if teaches(config):
+        return teach(config, recorder, stop)
     with Training(config, recorder, stop) as training:
         if config.checkpoint_path:
             training.restore(Path(config.checkpoint_path), config.load_step)

@@ -37,7 +37,7 @@ class Training:
     def __init__(self, config: Config, recorder: Recorder, stop: StopSignal) -> None:
         self.config, self.recorder, self.stop = config, recorder, stop
         apart = config.runner == "vector"
-        shared = not apart or builders.fixed_slots(config)  # slots for the teams that are tested, too
+        shared = builders.shares_slots(config)
         env = builders.build_env(config, config.batch_size_run, derive_seed(config.seed, "train env"), tests=shared)
         controller = builders.build_controller(config, env.spec)
         if not isinstance(controller, EntityController):

@@ -62,6 +62,8 @@ class TimeStep(NamedTuple):
 POINTS = ("", "others", "teammates", "anybody")
 #: The feature that tells the entities of an episode apart for networks with an output per target.
 NAME = "name"
+#: The feature of agents, if there is one, that repeats what they have just said (one-hot).
+SAID = "said"
 
 
 @dataclass(frozen=True)

@@ -4,37 +4,40 @@ The students act; in every state that they come to, the expert says what it woul
 learnt from (algorithm 1). The expert may see everything, the students see what the environment lets them see.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-import controllers
-import envs
 from components.episodes import EpisodeBatch
 from controllers.base import Controller
-from controllers.entity import EntityController
-from controllers.scripted import ScriptedController
-from envs.base import EnvSpec, TimeStep
+from controllers.entity import EntityController, Prepared
+from envs.base import TimeStep
+from learners.experts import build_expert, check_expert, expert_config, expert_fixes_slots
 from learners.learner import Learner, LearnerConfig, Metrics
-from utils.checkpoints import load_checkpoint
+from modules.mixers.base import Mixer
 from utils.config import Config as RunConfig
-from utils.errors import UserError, one_line
-from utils.masking import masked_argmax, masked_log_softmax, masked_mean
+from utils.errors import UserError
+from utils.masking import fill_illegal, masked_argmax, masked_log_softmax, masked_mean
 
 
 @dataclass(frozen=True)
 class CesmaConfig(LearnerConfig):
-    """Adds the weight decay of Adam."""
+    """Adds the weight decay of Adam, and what students make of the expert's words."""
 
     weight_decay: float = 0.0
+    data_sets: str = "shared"
+    messages: str = "receivers"
 
 
 class CesmaLearner(Learner):
     """Cross-entropy of what the expert would have done under the students' policies, whose logits are agents' values.
 
-    Absent agents, padded steps and steps in which the expert has nothing to say are in no mean.
+    Absent agents, padded steps and steps in which the expert has nothing to say are in no mean. Where actions carry
+    symbols, only acts are imitated: policies are computed once for what agents say now, and once more, from what they
+    hear then (algorithm 2).
     """
 
     Config = CesmaConfig
@@ -42,8 +45,17 @@ class CesmaLearner(Learner):
     CONTROLLERS = ("entity", "flat")
     LABELS = True
     OPTIMISER = torch.optim.Adam
+    #: whether messages are symbols, or mixtures of symbols
+    HARD: ClassVar[bool] = True
     #: who is imitated; None in tests of what has been learnt
     expert: Controller | None = None
+    #: whether checkpoints hold it, for it is nowhere else
+    keeps_expert = False
+
+    def __init__(self, controller: EntityController, mixer: Mixer | None, config: CesmaConfig, seed: int) -> None:
+        super().__init__(controller, mixer, config, seed)
+        #: team -> mean return of the expert in a test; empty: there was none yet
+        self.expert_returns: dict[str, float] = {}
 
     def _optimiser_settings(self) -> dict[str, Any]:
         return {**super()._optimiser_settings(), "weight_decay": self.config.weight_decay}
@@ -53,18 +65,15 @@ class CesmaLearner(Learner):
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
-        teams = envs.REGISTRY[config.env].SCRIPTED
-        if bool(config.expert) == bool(config.expert_path):
-            named = "two are named" if config.expert else "none is named"
-            raise UserError(
-                f"learner=cesma learns from an expert, and {named}: give expert=NAME, one of "
-                f"{', '.join(sorted(teams))}, or expert_path=FOLDER, a checkpoint"
-            )
-        if config.expert and config.expert not in teams:
-            raise UserError(f"expert={config.expert!r}: env={config.env} has {', '.join(sorted(teams))}")
+        check_expert(config)
+
+    @classmethod
+    def fixes_slots(cls, config: RunConfig) -> bool:
+        return expert_fixes_slots(config)
 
     def get_ready(self, config: RunConfig) -> None:
         self.expert = build_expert(config, self.controller)
+        self.keeps_expert = expert_config(config) is not None
 
     @torch.no_grad()
     def label(self, batch: EpisodeBatch) -> EpisodeBatch:
@@ -115,51 +124,64 @@ class CesmaLearner(Learner):
         """The scalar that an update minimises, with gradients, and figures to log."""
         batch = batch if batch.labels is not None else self.label(batch)
         assert batch.labels is not None
-        data = self.controller.prepare(batch)
-        logits = self.controller.unroll(data).q[0][data.acts].float()
-        labels = batch.labels[batch.filled_mask]
-        avail_mask = data.pack(batch.avail_mask)[data.acts]
-        log_policy = masked_log_softmax(logits, avail_mask)
-        counts = data.agent_mask[data.acts] & (labels >= 0)
+        data, spec = self.controller.prepare(batch), self.controller.spec
+        labels, avail_mask = batch.labels[batch.filled_mask], data.pack(batch.avail_mask)[data.acts]
+        log_policy = self._log_policy(data, avail_mask)
+        counts = self._counts(data) & (labels >= 0)
+        if spec.symbols and self.config.messages == "receivers":
+            data = data._replace(read=self.controller.reader.hear(data.read, self.say(log_policy), data.follows))
+            log_policy = marginal(self._log_policy(data, avail_mask), spec.symbols, over=-1)
+            labels, avail_mask = spec.split(labels)[0], spec.legal_acts(avail_mask)
         told = labels.clamp(min=0).unsqueeze(-1)
-        agrees = masked_argmax(logits, avail_mask) == labels
+        agrees = masked_argmax(log_policy, avail_mask) == labels
         loss = -masked_mean(log_policy.gather(-1, told).squeeze(-1), counts)
         return loss, {"agreement": masked_mean(agrees.float(), counts)}
 
+    def _log_policy(self, data: Prepared, avail_mask: Tensor) -> Tensor:
+        """(S, A, U), `ILLEGAL` for what may not be done."""
+        logits = self.controller.unroll(data).q[0][data.acts].float()
+        return fill_illegal(masked_log_softmax(logits, avail_mask), avail_mask)
 
-def build_expert(config: RunConfig, student: EntityController) -> Controller:
-    """The team that `config` names as the expert, for the environment of `student` and on its device.
+    def _counts(self, data: Prepared) -> Tensor:
+        """(S, A) which agents learn from which steps: all that were there, or with data sets of their own, which are
+        drawn apart, each from its share of the sequences.
+        """
+        present = data.agent_mask[data.acts]
+        if self.config.data_sets == "shared":
+            return present
+        sequence = (data.rows // data.joined.shape[1])[data.acts]
+        agents = torch.arange(present.shape[1], device=present.device)
+        return present & (sequence.unsqueeze(1) % present.shape[1] == agents)
 
-    Raises:
-        UserError: the checkpoint cannot be read, or is of another task.
-    """
-    if config.expert_path:
-        return _trained(config.expert_path, student)
-    return ScriptedController(envs.REGISTRY[config.env].SCRIPTED[config.expert](student.spec))
+    def say(self, log_policy: Tensor) -> Tensor:
+        """What agents would say now: symbols (S, A, symbols), drawn from `log_policy (S, A, U)` by Gumbel-softmax.
+
+        As in play they are one symbol each (`HARD`); gradients are those of the soft-max, so that who hears a symbol
+        teaches who says it (algorithm 2, line 10).
+        """
+        logits = marginal(log_policy, self.controller.spec.symbols, over=-2)
+        noise = torch.empty_like(logits).exponential_(generator=self.generator).log().neg()
+        soft = torch.softmax(logits + noise, dim=-1)
+        if not self.HARD:
+            return soft
+        hard = nn.functional.one_hot(soft.argmax(dim=-1), soft.shape[-1]).to(soft.dtype)
+        return hard + soft - soft.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {**super().state_dict(), "expert_returns": dict(self.expert_returns)}
+        if self.keeps_expert:
+            assert isinstance(self.expert, EntityController)  # an algorithm's, `build_expert`
+            state["expert"] = self.expert.state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.expert_returns = {str(team): float(value) for team, value in state.get("expert_returns", {}).items()}
+        if self.keeps_expert:
+            assert isinstance(self.expert, EntityController)
+            self.expert.load_state_dict(state["expert"])
 
 
-def _trained(path: str, student: EntityController) -> Controller:
-    folder, state = load_checkpoint(path, 0, ("learner", "acts_by"), optional=("identity", "settings"))
-    if "settings" not in state or "identity" not in state:
-        raise UserError(f"expert_path: {str(folder)!r} is of an earlier version and does not say how it is built")
-    _check_task(folder, state["identity"], student.spec)
-    settings = RunConfig(state["settings"])
-    try:
-        expert = controllers.REGISTRY[settings.controller].build(settings, student.spec)
-        assert isinstance(expert, EntityController)
-        expert.load_state_dict(state["learner"]["controller"])
-    except (KeyError, RuntimeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"expert_path: {str(folder)!r} cannot be built for this task (other sizes?): {one_line(error)}"
-        ) from None
-    return expert.to(student.device).requires_grad_(False)
-
-
-def _check_task(folder: Any, identity: dict[str, str], spec: EnvSpec) -> None:
-    here = {"env": spec.name, "features": ", ".join(spec.feature_slices), "actions": ", ".join(spec.action_names)}
-    for name, value in here.items():
-        if identity.get(name) != value:
-            raise UserError(
-                f"expert_path: {str(folder)!r} is one of {name}={identity.get(name)}, the students' task has {value}: "
-                "take an expert of that task"
-            )
+def marginal(log_policy: Tensor, symbols: int, over: int) -> Tensor:
+    """Of `log_policy (..., U)` over pairs of act and symbol, that over acts (`over` -1) or over symbols (-2)."""
+    return log_policy.unflatten(-1, (-1, symbols)).logsumexp(dim=over)

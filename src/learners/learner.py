@@ -76,6 +76,11 @@ class Learner(ABC):
             UserError: names the setting and what would do.
         """
 
+    @classmethod
+    def fixes_slots(cls, config: RunConfig) -> bool:
+        """Hook: whether what it learns from knows slots by their numbers, so that training and tests share slots."""
+        return False
+
     def get_ready(self, config: RunConfig) -> None:
         """Hook: fetch what training takes and tests do not, such as a teacher.
 

@@ -6,7 +6,7 @@ says `extends: NAME` comes after that algorithm's, and names what differs.
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from utils.paths import find_path, read_path
 from utils.suggest import nearest
 from utils.version import ROOT
 
+#: Keys that hold settings of their own, which a dot tells: `env_args.train_team`.
+_PARTS = ("env_args", "expert_args")
+
 
 class Config(Mapping[str, Any]):
     """The settings of one run, as `config.lr` or `config["lr"]`. Immutable.
@@ -27,11 +30,14 @@ class Config(Mapping[str, Any]):
     `local_results_path` and `checkpoint_path` (where not empty) are absolute.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_values", "command")
     _values: dict[str, Any]
+    #: what it was made from
+    command: CommandLine
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], command: CommandLine | None = None) -> None:
         object.__setattr__(self, "_values", dict(values))
+        object.__setattr__(self, "command", command or CommandLine())
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -60,7 +66,7 @@ class Config(Mapping[str, Any]):
         return f"Config({self._values!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Config, (self._values,)
+        return Config, (self._values, self.command)
 
     def as_dict(self) -> dict[str, Any]:
         """A new dict of plain values (lists, dicts, numbers, text), fit for YAML and JSON."""
@@ -78,8 +84,26 @@ def load_config(argv: Sequence[str]) -> Config:
 
 def build_config(command: CommandLine) -> Config:
     """As `load_config`, from a command line that is already taken apart."""
+    return _build(command, {})
+
+
+def related_config(config: Config, algorithm: str, shared: Collection[str], settings: Mapping[str, Any]) -> Config:
+    """The configuration of another training on the task of `config`.
+
+    Args:
+        algorithm: the name of its YAML file.
+        shared: keys that have, where the command line set them, the same value here as there; the task's are shared.
+        settings: what comes last; its keys may be anything that a command line may have.
+    """
+    command = config.command
+    kept = tuple((key, text) for key, text in command.settings if key in shared or key.startswith("env_args."))
+    return _build(CommandLine(algorithm, command.environment, kept), settings)
+
+
+def _build(command: CommandLine, last: Mapping[str, Any]) -> Config:
+    """`last`: settings that come after the command line's."""
     defaults = _read_yaml(CONFIG_DIR / "default.yaml")
-    values: dict[str, Any] = {**defaults, "env_args": dict(defaults["env_args"])}
+    values: dict[str, Any] = {**defaults, **{part: dict(defaults[part]) for part in _PARTS}}
     sources = dict.fromkeys(values, "default.yaml")
     layers = []
     if command.environment is not None:
@@ -92,13 +116,15 @@ def build_config(command: CommandLine) -> Config:
             _assign(values, sources, defaults, key, value, source)
     for key, text in command.settings:
         # text stays text where the default is text: a name such as 1e3 is not a number
-        keep = isinstance(defaults.get(key), str) and key != "imagine_split"
+        keep = isinstance(defaults.get(key.removeprefix("expert_args.")), str) and not key.endswith("imagine_split")
         try:
             value = parse_value(text) if not keep or text[:1] in QUOTES else text
         except ValueError as error:
             raise UserError(f"{key}={shown(text)} ({COMMAND_LINE}): must be {error}") from None
         _assign(values, sources, defaults, key, value, COMMAND_LINE)
-    return _finish(values, sources)
+    for key, value in last.items():
+        _assign(values, sources, defaults, key, value, "expert_args")
+    return _finish(values, sources, command)
 
 
 def _algorithm_layers(name: str) -> list[tuple[str, dict[str, Any]]]:
@@ -170,9 +196,9 @@ def _assign(
 ) -> None:
     """Set `key`, which may be `env_args.<key>`, to `value` of the right type."""
     head, _, rest = key.partition(".")
-    if head == "env_args" and rest:
-        values["env_args"][rest] = value
-        sources["env_args"] = source
+    if head in _PARTS and rest:
+        values[head][rest] = value
+        sources[head] = source
         return
     if key not in defaults:
         # a setting of the environment is easily given without its prefix
@@ -188,13 +214,13 @@ def _assign(
             value = convert(value, type(defaults[key]), infinite=key in INFINITE)
     except ValueError as error:
         raise UserError(f"{key}={shown(value)} ({source}): must be {error}") from None
-    if key == "env_args":
-        value = {**values["env_args"], **value}
+    if key in _PARTS:
+        value = {**values[key], **value}
     values[key] = value
     sources[key] = source
 
 
-def _finish(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
+def _finish(values: dict[str, Any], sources: Mapping[str, str], command: CommandLine) -> Config:
     check_values(values, sources)
     values["test_teams"] = tuple(values["test_teams"])
     values["local_results_path"] = str(read_path("local_results_path", values["local_results_path"], ROOT))
@@ -214,7 +240,7 @@ def _finish(values: dict[str, Any], sources: Mapping[str, str]) -> Config:
     env = registry("envs")[values["env"]]
     env_args = _convert_env_args(env, values["env"], values["env_args"], sources["env_args"])
     values["env_args"] = env.resolve_args(env_args, values["test_teams"])
-    return Config(values)
+    return Config(values, command)
 
 
 def _convert_env_args(env: Any, name: str, env_args: Mapping[str, Any], source: str) -> dict[str, Any]:

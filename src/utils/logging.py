@@ -31,12 +31,13 @@ class Console:
         self._drawn_at = -_REDRAW
         self._next_line: int | None = None
         self._start: tuple[int, float] | None = None
+        self._end = 0
 
     def progress(self, t_env: int, t_max: int, score: str) -> None:
         """Show how far training is: `t_env` of `t_max` steps; `score` is the last test's, "" for none yet."""
         now = self._clock()
-        if self._start is None:
-            self._start = (t_env, now)
+        if self._start is None or t_max != self._end:  # or another part of the run has begun
+            self._start, self._end = (t_env, now), t_max
             self._next_line = t_env
         if self._terminal:
             if now - self._drawn_at >= _REDRAW or t_env >= t_max:
@@ -158,6 +159,12 @@ class Recorder:
         if self._on_facts is not None:
             self._on_facts(dict(facts))
 
+    def part(self, name: str) -> "Recorder":
+        """A recorder of a part of the run: metrics and facts go to the same places, by names that begin with `name`,
+        and files to a folder of that name.
+        """
+        return _Part(self, name)
+
     def note(self, text: str) -> None:
         """Tell something in one line."""
         self._console.line(text)
@@ -170,6 +177,32 @@ class Recorder:
         """Close the metrics and end the progress bar; idempotent."""
         self._console.close()
         self._metrics.close()
+
+
+class _Part(Recorder):
+    """Of one part of a run; the run's recorder is closed by whoever made it."""
+
+    def __init__(self, whole: Recorder, name: str) -> None:
+        self._whole, self._name = whole, name
+        self._known: dict[str, Any] = {}
+        self.run_dir, self.run_id = whole.run_dir / name, whole.run_id
+        self.run_dir.mkdir(exist_ok=True)
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        self._whole.scalar(f"{self._name}/{name}", value, step)
+
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        self._known.update(facts)
+        self._whole.facts({self._name: dict(self._known)})
+
+    def note(self, text: str) -> None:
+        self._whole.note(f"{self._name}: {text}")
+
+    def progress(self, t_env: int, t_max: int, score: str = "") -> None:
+        self._whole.progress(t_env, t_max, score)
+
+    def close(self) -> None:
+        pass
 
 
 def _duration(seconds: float) -> str:

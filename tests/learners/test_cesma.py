@@ -1,5 +1,7 @@
 """CESMA: what the expert says, what is kept of it, and what students make of it."""
 
+from dataclasses import replace
+
 import batches
 import pytest
 import torch
@@ -13,7 +15,11 @@ from components.replay import ReplayBuffer, cut
 from components.schedules import LinearDecay
 from controllers.base import Controller, Decision
 from controllers.scripted import ScriptedController
-from learners.cesma import build_expert
+from envs.base import TimeStep
+from envs.particle.speaker_listener import SpeakerListenerEnv
+from learners.cesma import CesmaLearner
+from learners.experts import build_expert
+from modules.layers.inputs import make_reader
 from runners.runner import Runner
 from training import Training
 from utils.config import load_config
@@ -143,7 +149,7 @@ WORDS = [
     "--config=cesma",
     "--env-config=sc2_3m",
     "with",
-    *tiny_overrides("cesma", expert=""),
+    *(word for word in tiny_overrides("cesma") if not word.startswith("expert=")),
     "env_args.episode_limit=20",
 ]
 
@@ -189,9 +195,9 @@ def refuse(config):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "none is named: give expert=NAME, one of attack_nearest, focus_fire, random, or expert_path=FOLDER"),
+        (["expert="], "none is named: give expert=NAME, one of the scripted teams attack_nearest, focus_fire, random"),
         (["expert=focus"], "expert='focus': env=starcraft has attack_nearest, focus_fire, random"),
-        (["expert_path={expert}", "expert=random"], "two are named"),
+        (["expert_path={expert}", "expert=random"], "give one of the two"),
         (["expert_path={expert}", "--env-config=sc2_mmm"], "the students' task has"),
     ],
 )
@@ -213,3 +219,185 @@ def test_experts_that_cannot_be(expert, words, said):
 def test_a_missing_expert_is_named():
     with pytest.raises(UserError, match="expert_path"):
         load_config([*WORDS, "expert_path=/nowhere/at/all"])
+
+
+# --- messages ---
+
+
+def talk(kind="cesma_messages", agents=2, **config):
+    """Two agents (or more) in one sequence, whose symbols are told by `learner.say`."""
+    spec = batches.make_spec(agents=agents, symbols=3)
+    learner = batches.make_learner(kind, spec, **config)
+    batch = batches.random_batch(spec)
+    batch.labels = torch.where(batch.avail_mask[:, :-1].any(dim=-1), batch.actions, 0)
+    return spec, learner, batch
+
+
+def loss_of(learner, batch):
+    learner.generator.manual_seed(3)  # the same noise each time
+    return learner.loss(batch)[0]
+
+
+@pytest.mark.parametrize("kind", ["cesma_messages", "cesma_memoryless_messages", "cesma_flat_messages"])
+def test_who_hears_a_symbol_teaches_who_says_it(kind, monkeypatch):
+    """The gradient of the symbols' layer, which no act depends on but through what others hear, by finite differences
+    (algorithm 2: the receivers' loss, through the message, to the sender)."""
+    monkeypatch.setattr(CesmaLearner, "HARD", False)
+    _, learner, batch = talk(kind)
+    bias = learner.controller.agent.head.plain.bias
+    loss_of(learner, batch).backward()
+    assert float(bias.grad.abs().max()) > 1e-5
+    for index in range(len(bias)):
+        with torch.no_grad():
+            bias[index] += 0.01
+            above = loss_of(learner, batch)
+            bias[index] -= 0.02
+            below = loss_of(learner, batch)
+            bias[index] += 0.01
+        assert float(above - below) / 0.02 == pytest.approx(bias.grad[index].item(), rel=0.01, abs=2e-5)
+
+
+def test_messages_are_symbols_with_the_gradient_of_their_mixture():
+    spec, learner, _ = talk()
+    logits = torch.randn(4, 2, spec.actions, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(4, 2, 3, dtype=torch.float64)
+    grads = []
+    for hard in (True, False):
+        learner.HARD = hard
+        learner.generator.manual_seed(0)
+        said = learner.say(torch.log_softmax(logits, dim=-1))
+        assert bool(((said.detach() == 0) | (said.detach() == 1)).all()) == hard
+        torch.testing.assert_close(said.sum(dim=-1), torch.ones_like(said[..., 0]))
+        grads.append(torch.autograd.grad((said * weights).sum(), logits)[0])
+    torch.testing.assert_close(*grads)
+
+
+def test_symbols_are_drawn_as_often_as_policies_say():
+    spec, learner, _ = talk()
+    log_policy = torch.log_softmax(torch.randn(1, 1, spec.actions), dim=-1)
+    drawn = learner.say(log_policy.expand(20000, 1, -1)).mean(dim=0)[0]
+    wanted = log_policy.exp().view(-1, 3).sum(dim=0)
+    torch.testing.assert_close(drawn, wanted, atol=0.015, rtol=0)
+
+
+def test_what_the_expert_would_say_does_not_matter_unless_it_is_to_be_imitated():
+    for messages, same in (("receivers", True), ("expert", False)):
+        spec, learner, batch = talk(messages=messages)
+        before = loss_of(learner, batch)
+        acts, symbols = spec.split(batch.labels)
+        batch.labels = spec.join(acts, (symbols + 1) % 3)
+        assert torch.equal(before, loss_of(learner, batch)) == same
+
+
+def test_what_is_heard_is_what_would_be_said_now():
+    """In the second pass the last action's symbol is the message, and the feature `said` too, where somebody spoke."""
+    spec = replace(batches.make_spec(agents=2, features=5, symbols=3), feature_slices={"said": slice(1, 4)})
+    reader = make_reader(spec, pairs=False)
+    entities = torch.zeros(2, 4, 5)
+    entities[:, 0, 1:4] = torch.tensor([0.0, 1.0, 0.0])  # agent 1 cannot be heard by this feature
+    last = torch.tensor([[4, 2], [4, -1]])  # act 1 with symbol 1, act 0 with symbol 2; nothing yet
+    rows = reader.read(entities, torch.ones(2, 2, spec.actions, dtype=torch.bool), last)
+    new = torch.tensor([[[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]]])
+    heard = reader.hear(rows, new, torch.tensor([True, False])).inputs
+    assert torch.equal(heard[1], rows.inputs[1])
+    assert torch.equal(heard[0, 2:], rows.inputs[0, 2:])
+    width = reader.width
+    assert torch.equal(heard[0, 0, 1:4], new[0, 0])
+    assert torch.equal(heard[0, :2, width - 3 :], new[0])
+    assert torch.equal(heard[0, 1, 1:4], torch.zeros(3))
+    assert torch.equal(heard[0, :2, 4 : width - 3], rows.inputs[0, :2, 4 : width - 3])
+
+
+def listen(symbols, rounds=16):
+    """How often a listener does what an expert does that knows the goal, after some rounds."""
+    args = SpeakerListenerEnv.resolve_args({"episode_limit": 12, "symbols": symbols}, [])
+    env = SpeakerListenerEnv(args, 64, seed=0)
+    learner = batches.make_learner("cesma_memoryless_flat_messages", env.spec, lr=0.01)
+    learner.controller.selector = EpsilonGreedy(LinearDecay(0.0, 0.0, 1))
+    position = env.spec.feature_slices["position"]
+
+    def knows(seen, generator):
+        goal = seen.private[:, 0, 4:7]  # the speaker's
+        target = torch.einsum("bl,blp->bp", goal, seen.entities[:, 2:, position])
+        away = target - seen.private[:, 1, 2:4]
+        across = away[:, 0].abs() > away[:, 1].abs()
+        acts = torch.where(across, torch.where(away[:, 0] < 0, 1, 2), torch.where(away[:, 1] < 0, 3, 4))
+        return env.spec.join(torch.stack([torch.zeros_like(acts), acts], dim=1), torch.zeros(len(acts), 2).long())
+
+    learner.expert = ScriptedController(knows)
+    replay, generator = ReplayBuffer(env.spec, 2048, labelled=True, keep_slots=True), torch.Generator().manual_seed(1)
+    runner = Runner(env, learner.controller, seed=1)
+    for _ in range(rounds):
+        replay.insert(learner.label(runner.play().batch))
+        for _ in range(15):
+            figures = learner.train(replay.sample(32, generator), 0)
+    return 2 * float(figures["agreement"]) - 1  # the speaker, who cannot move, always agrees
+
+
+def test_speaker_and_listener_find_a_language():
+    assert listen(symbols=3) > listen(symbols=1) + 0.15
+
+
+# --- what students see, and whose data they learn from ---
+
+
+@pytest.mark.parametrize("kind", ["cesma_pairs", "cesma_flat", "cesma_memoryless_flat"])
+def test_students_act_by_what_they_see_alone(kind):
+    """What is out of sight may change as it likes; what comes into sight may not."""
+    spec = batches.spec_for(kind)
+    controller = batches.make_learner(kind, spec).controller
+    batch = batches.random_batch(spec, steps=4)
+    runner_seen = [
+        TimeStep(
+            *(getattr(batch, name)[:, t] for name in ("entities", "private", "entity_mask", "obs_mask", "avail_mask")),
+            reward=torch.zeros(4),
+            terminated=torch.zeros(4, dtype=torch.bool),
+            truncated=torch.zeros(4, dtype=torch.bool),
+            info={},
+        )
+        for t in range(4)
+    ]
+
+    def play(agent, hidden):
+        state, actions = controller.initial_state(4, spec.agents), []
+        generator = torch.Generator().manual_seed(0)
+        for t, seen in enumerate(runner_seen):
+            out = seen.entity_mask & ~seen.obs_mask[:, agent] if hidden else seen.obs_mask[:, agent]
+            noise = torch.randn(seen.entities.shape, generator=generator) * 5.0
+            noise[..., 0] = 0  # names stay names
+            moved = seen._replace(
+                entities=seen.entities + noise * out[..., None],
+                private=seen.private + (torch.arange(spec.agents) != agent)[:, None] * 3.0,
+            )
+            last = batch.last_actions[:, t]
+            decision = controller.act(moved, last, state, t_env=0, explore=False, generator=generator)
+            state = decision.state
+            actions.append(decision.actions[:, agent])
+        return torch.stack(actions)
+
+    for agent in range(spec.agents):
+        state, actions = controller.initial_state(4, spec.agents), []
+        for t, seen in enumerate(runner_seen):
+            decision = controller.act(
+                seen, batch.last_actions[:, t], state, t_env=0, explore=False, generator=torch.Generator()
+            )
+            state = decision.state
+            actions.append(decision.actions[:, agent])
+        assert torch.equal(torch.stack(actions), play(agent, hidden=True))
+        assert not torch.equal(torch.stack(actions), play(agent, hidden=False))
+
+
+def test_with_data_sets_of_their_own_agents_learn_from_different_sequences():
+    """By hand: agent a counts in the sequences a, a + A, ... alone."""
+    spec, shared, batch = make("cesma")
+    own = batches.make_learner("cesma", spec, data_sets="own")
+    batch.labels = batch.actions.clone()
+    data = own.controller.prepare(batch)
+    counted = torch.zeros(4, batch.filled_mask.shape[1] + 1, 3, dtype=torch.bool)
+    counted.view(-1, 3)[data.rows[data.acts]] = own._counts(data)
+    for sequence in range(4):
+        for agent in range(3):
+            present = batch.agent_mask[sequence, :-1, agent] & batch.filled_mask[sequence]
+            wanted = present if sequence % 3 == agent else torch.zeros_like(present)
+            assert torch.equal(counted[sequence, :-1, agent], wanted)
+    assert own.loss(batch)[0] != shared.loss(batch)[0]

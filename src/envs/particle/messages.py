@@ -12,14 +12,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from envs import teams
-from envs.base import EnvSpec, ScriptedPolicy, TimeStep
+from envs.base import SAID, EnvSpec, ScriptedPolicy, TimeStep
 from envs.particle.arena import ACTS, REACHED, ArenaEnv
 from envs.particle.physics import ACCELERATION
 from envs.particle.steering import random_team, steer
+from utils.errors import UserError
 from utils.masking import full_view
 
 #: Red, green, blue, and what goes well with them: the landmarks' colours in pictures.
 PALETTE = ((0.92, 0.33, 0.3), (0.36, 0.78, 0.4), (0.33, 0.55, 0.96), (0.95, 0.78, 0.25), (0.7, 0.36, 0.94))
+
+
+#: More than any task has a use for.
+MOST_SYMBOLS = 100
 
 
 class MessageEnv(ArenaEnv):
@@ -44,7 +49,7 @@ class MessageEnv(ArenaEnv):
     ) -> None:
         """`moves` and `speaks`: for each agent, whether it can. Who moves has a goal."""
         agents = len(moves)
-        widths = {"said": symbols, "agent": agents, "position": 2, "colour": landmarks}
+        widths = {SAID: symbols, "agent": agents, "position": 2, "colour": landmarks}
         slices, start = {}, 0
         for feature, width in widths.items():
             slices[feature] = slice(start, start + width)
@@ -103,7 +108,7 @@ class MessageEnv(ArenaEnv):
         landmarks = self.spec.entities - agents
         entities = torch.zeros(self.num_envs, self.spec.entities, self.spec.features, device=self.device)
         symbols = torch.arange(self.spec.symbols, device=self.device)
-        entities[:, :agents, part["said"]] = (self._said[:, :, None] == symbols).float()
+        entities[:, :agents, part[SAID]] = (self._said[:, :, None] == symbols).float()
         entities[:, :agents, part["agent"]] = torch.eye(agents, device=self.device)
         entities[:, agents:, part["position"]] = self._position[:, agents:].permute(2, 1, 0)
         entities[:, agents:, part["colour"]] = torch.eye(landmarks, device=self.device)
@@ -141,17 +146,24 @@ def check_team(agents: int, test_teams: Sequence[str]) -> None:
     teams.refuse_repeats(test_teams, lambda team: teams.parse_team(team, agents, agents, "test_teams"))
 
 
+def check_symbols(symbols: int) -> None:
+    """Refuse a number of symbols that cannot be, with a `UserError`."""
+    if not 1 <= symbols <= MOST_SYMBOLS:
+        raise UserError(f"env_args.symbols = {symbols} must be from 1 (nothing can be told) to {MOST_SYMBOLS}")
+
+
 def greedy_team(spec: EnvSpec) -> ScriptedPolicy:
     """Everybody says the number of the goal of the agent in the next slot, and goes where the one in the slot before
-    said in the last step.
+    said in the last step. Where there are too few symbols for that, the last one stands for several landmarks.
     """
-    said, position = spec.feature_slices["said"], spec.feature_slices["position"]
+    said, position = spec.feature_slices[SAID], spec.feature_slices["position"]
     landmarks = spec.entities - spec.agents
+    known = min(landmarks, spec.symbols)
 
     def act(seen: TimeStep, generator: torch.Generator) -> Tensor:
-        symbols = seen.private[:, :, 4 : 4 + landmarks].argmax(dim=2)  # 0 for who knows of no goal
+        symbols = seen.private[:, :, 4 : 4 + landmarks].argmax(dim=2).clamp(max=known - 1)  # 0 for who knows of no goal
         heard = seen.entities[:, : spec.agents, said].roll(1, dims=1)
-        target = heard[:, :, :landmarks] @ seen.entities[:, spec.agents :, position]
+        target = heard[:, :, :known] @ seen.entities[:, spec.agents : spec.agents + known, position]
         acts = steer(target - seen.private[:, :, 2:4], seen.private[:, :, :2], ACCELERATION)
         return torch.where(seen.agent_mask, spec.join(torch.where(heard.any(dim=2), acts, 0), symbols), 0)
 

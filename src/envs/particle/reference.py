@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from envs.particle.arena import EPISODE_LIMIT, LARGEST, check_settings
-from envs.particle.messages import MessageEnv, check_team
+from envs.particle.messages import MessageEnv, check_symbols, check_team
 from utils.errors import UserError
 
 SYMBOLS = 10
@@ -20,8 +20,9 @@ class ReferenceArgs:
 
     #: how many agents there are
     agents: int = 2
-    #: how many landmarks; at most as many as there are symbols
     landmarks: int = 3
+    #: how many symbols there are; 1: nothing can be told
+    symbols: int = SYMBOLS
     #: paper | mpe2
     reward: str = "paper"
     #: steps until an episode is cut short
@@ -36,7 +37,8 @@ class ReferenceEnv(MessageEnv):
     def __init__(self, args: ReferenceArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
         _check(args)
         self.args, can = args, (True,) * args.agents
-        super().__init__("reference", can, can, args.landmarks, SYMBOLS, args.episode_limit, num_envs, seed, device)
+        sizes = args.landmarks, args.symbols, args.episode_limit
+        super().__init__("reference", can, can, *sizes, num_envs, seed, device)
 
     @classmethod
     def resolve_args(cls, env_args: Mapping[str, Any], test_teams: Sequence[str]) -> ReferenceArgs:
@@ -53,6 +55,7 @@ class ReferenceEnv(MessageEnv):
 
 def _check(args: ReferenceArgs) -> None:
     check_settings(args.episode_limit, args.reward)
+    check_symbols(args.symbols)
     for key, value, most in (("agents", args.agents, LARGEST), ("landmarks", args.landmarks, SYMBOLS)):
         if not 2 <= value <= most:
             raise UserError(f"env_args.{key} = {value} must be from 2 to {most}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from envs.particle.arena import EPISODE_LIMIT, check_settings
-from envs.particle.messages import MessageEnv, check_team
+from envs.particle.messages import MessageEnv, check_symbols, check_team
 
 #: In slot 0 and in slot 1.
 SPEAKER, LISTENER = range(2)
@@ -19,6 +19,8 @@ LANDMARKS = SYMBOLS = 3
 class SpeakerListenerArgs:
     """The settings of `SpeakerListenerEnv`, `env_args` in the configuration."""
 
+    #: how many symbols there are; 1: nothing can be told
+    symbols: int = SYMBOLS
     #: steps until an episode is cut short
     episode_limit: int = EPISODE_LIMIT
 
@@ -30,13 +32,14 @@ class SpeakerListenerEnv(MessageEnv):
 
     def __init__(self, args: SpeakerListenerArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
         moves, speaks = (False, True), (True, False)
-        limit = args.episode_limit
-        super().__init__("speaker_listener", moves, speaks, LANDMARKS, SYMBOLS, limit, num_envs, seed, device)
+        sizes = LANDMARKS, args.symbols, args.episode_limit
+        super().__init__("speaker_listener", moves, speaks, *sizes, num_envs, seed, device)
 
     @classmethod
     def resolve_args(cls, env_args: Mapping[str, Any], test_teams: Sequence[str]) -> SpeakerListenerArgs:
         args = SpeakerListenerArgs(**env_args)  # unknown keys and wrong types were refused before
         check_settings(args.episode_limit)
+        check_symbols(args.symbols)
         check_team(2, test_teams)
         return args
 

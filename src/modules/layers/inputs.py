@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from envs.base import EnvSpec
+from envs.base import SAID, EnvSpec
 from utils.errors import UserError
 
 #: F: may be targeted now, was the last target.
@@ -93,6 +93,24 @@ class Reader:
         if not self.spec.symbols:
             return done
         return done | ((self.acts + symbols).unsqueeze(-1) == codes) & (symbols >= 0).unsqueeze(-1)
+
+    def hear(self, rows: Rows, symbols: Tensor, where: Tensor) -> Rows:
+        """`rows` in which agents have said something else.
+
+        Args:
+            rows: from `read`, of M steps.
+            symbols (N, A, S): what each agent said before the N of these steps that `where (M,)` names, as weights of
+                symbols that sum up to 1. What was nobody's word stays.
+        """
+        inputs = rows.inputs.clone()
+        said = self.spec.feature_slices.get(SAID, slice(0, 0))
+        first = self.width - self.outputs - self.spec.features
+        for start, stop in ((first + said.start, first + said.stop), (self.width - self.spec.symbols, self.width)):
+            old = inputs[where, : symbols.shape[1], start:stop]
+            if old.shape[-1]:
+                new = torch.where(old.any(dim=-1, keepdim=True), symbols, old)
+                inputs[where, : symbols.shape[1], start:stop] = new
+        return rows._replace(inputs=inputs)
 
     # --- what differs where actions point -----------------------------------------------------------------------------
 
