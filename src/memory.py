@@ -80,7 +80,7 @@ def check(config: Config) -> Memory:
 def estimate(config: Config) -> Memory:
     """The memory that a run takes, whether or not there is as much; `config` is one that `builders.check` lets pass."""
     largest, spec = _spec(config, config.test_teams), _spec(config, ())
-    if config.runner != "vector":  # which has the same environments for training and tests
+    if config.runner != "vector" or builders.fixed_slots(config):  # as many slots in training as in tests
         spec = largest
     parts = [_environments(config, largest)]
     if config.controller != "scripted":

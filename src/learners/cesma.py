@@ -21,14 +21,15 @@ from learners.learner import Learner, LearnerConfig, Metrics
 from utils.checkpoints import load_checkpoint
 from utils.config import Config as RunConfig
 from utils.errors import UserError, one_line
-from utils.masking import masked_argmax, masked_log_softmax, masked_mean
+from utils.masking import lowest_legal, masked_argmax, masked_log_softmax, masked_mean, weighted_mean
 
 
 @dataclass(frozen=True)
 class CesmaConfig(LearnerConfig):
-    """Adds the weight decay of Adam."""
+    """Adds the weight decay of Adam, and how much labels count by which agents idle."""
 
     weight_decay: float = 0.0
+    idle_weight: float = 1.0
 
 
 class CesmaLearner(Learner):
@@ -123,8 +124,15 @@ class CesmaLearner(Learner):
         counts = data.agent_mask[data.acts] & (labels >= 0)
         told = labels.clamp(min=0).unsqueeze(-1)
         agrees = masked_argmax(logits, avail_mask) == labels
-        loss = -masked_mean(log_policy.gather(-1, told).squeeze(-1), counts)
+        loss = -weighted_mean(log_policy.gather(-1, told).squeeze(-1), self.weights(labels, avail_mask, counts))
         return loss, {"agreement": masked_mean(agrees.float(), counts)}
+
+    def weights(self, labels: Tensor, avail_mask: Tensor, counts: Tensor) -> Tensor:
+        """How much each of `labels (S, A)` counts, where `counts`: less, or more, where the agent is to do as little as
+        it may, by `avail_mask (S, A, U)`. Experts that move one agent at a time say that most of the time (appendix
+        E.4).
+        """
+        return counts * torch.where(labels == lowest_legal(avail_mask), self.config.idle_weight, 1.0)
 
 
 def build_expert(config: RunConfig, student: EntityController) -> Controller:
