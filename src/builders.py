@@ -62,6 +62,7 @@ def check(config: Config) -> None:
     if learner_class.CONTROLLERS and config.controller not in learner_class.CONTROLLERS:
         wanted = " or ".join(learner_class.CONTROLLERS)
         raise UserError(f"learner={config.learner} needs controller={wanted}, got controller={config.controller}")
+    controllers.REGISTRY[config.controller].check(config)
     if config.target_values == "pairs" and not envs.REGISTRY[config.env].POINTS:
         raise UserError(f"target_values=pairs: no action of env={config.env} points at an entity; use slots")
     if learner_class.NEEDS_MIXER and mixers.REGISTRY[config.mixer] is None:

@@ -1,7 +1,7 @@
 """Random episode batches and small learners for the tests of networks and learners; padding and reordering of both."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from controllers.collaq import CollaqController
 from controllers.entity import EntityController, View
 from controllers.flat import FlatController
 from controllers.mipi import MipiController
+from controllers.team import JointController, OneAtATimeController, OneView
 from envs.base import EnvSpec
 from learners import REGISTRY as LEARNERS
 from learners.learner import Learner
@@ -21,6 +22,7 @@ from modules.agents.collaq_agent import CollaqAgent
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.agents.flat_agent import FlatAgent
 from modules.agents.mipi_agent import MipiAgent
+from modules.agents.team_agent import TeamAgent
 from modules.coach import Coach, CoachSizes
 from modules.layers.inputs import make_reader
 from modules.mixers import REGISTRY as MIXERS
@@ -29,6 +31,8 @@ from modules.mixers.base import MixerSizes
 EMBED, HEADS, HIDDEN, STRATEGY = 16, 2, 12, 6
 #: Names of either side, where actions point.
 NAMES = 5
+#: Controllers that decide for the team as one: all agents at once, or one in turn.
+TEAMS = {"team": JointController, "turns": OneAtATimeController}
 #: Symbols of a message, where there are messages.
 SYMBOLS = 3
 
@@ -205,7 +209,7 @@ def make_controller(
     pairs: bool = True,
     recurrent: bool = True,
 ):
-    """`kind`: a name in controllers.REGISTRY; `pairs`: where actions point, values are made of pairs."""
+    """`kind`: a name in controllers.REGISTRY, or in `TEAMS`; `pairs`: where actions point, values are made of pairs."""
     strategy = STRATEGY if kind == "coach" else 0
     reader = make_reader(spec, pairs)
     sizes = AgentSizes(reader, spec.private, EMBED, HEADS, HIDDEN, strategy, 1, recurrent, view == "joint")
@@ -217,6 +221,10 @@ def make_controller(
         return MipiController(MipiAgent(sizes), policies, View(view, interval), spec, alone=alone)
     if kind == "flat":
         return FlatController(FlatAgent(sizes), selector, View(view, interval), spec)
+    if kind in TEAMS:
+        sizes = replace(sizes, joint=True)
+        agent = TeamAgent(sizes, TEAMS[kind].JOINT_ACTIONS(spec.agents, spec.actions).count)
+        return TEAMS[kind](agent, selector, OneView("joint"), spec)
     agent = EntityAgent(sizes)
     if kind == "entity":
         return EntityController(agent, selector, View(view, interval), spec)
@@ -232,6 +240,8 @@ KINDS = (
     *("cesma_pairs", "cesma_pairs_messages"),
     *("flex_qmix_joint", "copa_joint", "flex_qmix_memoryless", "mappo_memoryless", "cesma_pairs_joint"),
     *("qmix_flat", "vdn_joint_flat", "none_memoryless_flat", "mappo_flat", "cesma_flat", "qmix_slots_flat"),
+    *("none_team", "none_turns", "none_memoryless_team", "none_memoryless_turns"),
+    *("none_messages_team", "none_pairs_messages_turns"),
     *("refil_slots", "copa_slots", "collaq_slots", "mappo_slots", "mipi_slots"),
     *("flex_qmix_messages", "refil_messages", "copa_messages", "collaq_messages", "mappo_messages", "mipi_messages"),
     *(
@@ -254,7 +264,7 @@ KINDS = (
     ),
 )
 #: those with weights for each slot, which slots may not be added to
-FIXED = tuple(kind for kind in KINDS if kind.startswith("qmix") or kind.endswith("_flat"))
+FIXED = tuple(kind for kind in KINDS if kind.startswith("qmix") or set(kind.split("_")) & {"flat", *TEAMS})
 FLEXIBLE = tuple(kind for kind in KINDS if kind not in FIXED)
 #: (kind, rearrangement) in which nothing changes
 REARRANGED = (
@@ -273,7 +283,7 @@ MIPI = {
 
 def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer, and none where it learns on-policy."""
-    marks = {"flat", "memoryless", "joint", "messages", "pairs", "slots"} & set(kind.split("_"))
+    marks = {"flat", "memoryless", "joint", "messages", "pairs", "slots", *TEAMS} & set(kind.split("_"))
     kind, pairs = "_".join(word for word in kind.split("_") if word not in marks), "slots" not in marks
     torch.manual_seed(seed)
     combinations = {
@@ -288,7 +298,7 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     learner_class = LEARNERS[name]
     config = {**MIPI.get(kind, {}), **config}
     alone_policy = config.get("alpha") == math.inf
-    acts = "flat" if "flat" in marks else next(iter(learner_class.CONTROLLERS))
+    acts = next(iter(marks & {"flat", *TEAMS}), learner_class.CONTROLLERS[0])
     view, recurrent = "joint" if "joint" in marks else "local", "memoryless" not in marks
     controller = make_controller(spec, acts, view=view, alone=alone_policy, pairs=pairs, recurrent=recurrent)
     if name == "copa":

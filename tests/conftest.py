@@ -56,6 +56,11 @@ def tiny_overrides(algorithm: str = "aqmix", **more: object) -> list[str]:
     return [f"{key}={value}" for key, value in settings.items()]
 
 
+def fitting(algorithm: str, task: str) -> str:
+    """`task`, or one that `algorithm` does not refuse: joint actions are too many in most."""
+    return "navigation" if algorithm == "joint" else task
+
+
 @contextlib.contextmanager
 def small_files(size: int) -> Iterator[None]:
     """No file can grow beyond `size` bytes: the kernel takes what fits and refuses the rest, as a full disk does."""

@@ -20,7 +20,7 @@ import imageio.v2 as imageio
 import pytest
 import torch
 import yaml
-from conftest import tiny_overrides
+from conftest import fitting, tiny_overrides
 
 from utils.checkpoints import load_checkpoint
 from utils.command_line import CONFIG_DIR, config_names
@@ -117,7 +117,9 @@ def pairs() -> list[tuple[str, str]]:
     algorithms, tasks = config_names("algs"), config_names("envs")
     count = max(len(algorithms), len(tasks))
     tasks += ["sc2_3m"] * (count - len(tasks))
-    return [(algorithms[i % len(algorithms)], tasks[i]) for i in range(count)]
+    found = [(algorithms[i % len(algorithms)], tasks[i]) for i in range(count)]
+    refused = [("aqmix", task) for algorithm, task in found if fitting(algorithm, task) != task]
+    return [(algorithm, fitting(algorithm, task)) for algorithm, task in found] + refused
 
 
 def short(task: str) -> list[str]:

@@ -7,10 +7,13 @@ from controllers.entity import EntityController
 from controllers.flat import FlatController
 from controllers.mipi import MipiController
 from controllers.scripted import ScriptedController
+from controllers.team import JointController, OneAtATimeController
 
 REGISTRY: dict[str, type[Controller]] = {
     "entity": EntityController,
     "flat": FlatController,
+    "joint": JointController,
+    "one_at_a_time": OneAtATimeController,
     "coach": CoachController,
     "collaq": CollaqController,
     "mipi": MipiController,

@@ -33,6 +33,14 @@ class Controller(ABC):
         """The controller of `config` for environments like `spec`, with fresh networks where it has any."""
         raise NotImplementedError(f"{cls.__name__} does not say how it is built")
 
+    @classmethod
+    def check(cls, config: Config) -> None:
+        """Hook: refuse, before anything is written, settings that this controller does not go with.
+
+        Raises:
+            UserError: names the setting and what would do.
+        """
+
     @abstractmethod
     def initial_state(self, num_envs: int, agents: int) -> ControllerState:
         """State before the first step of an episode, first axis `num_envs`, for as many agent slots."""

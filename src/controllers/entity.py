@@ -218,7 +218,7 @@ class EntityController(nn.Module, Controller):
         told = self._told(rows, timestep.private)
         sight = (self._sight(timestep, state["step"]),)
         seen = self.agent.perceive(told, timestep.private, sight)
-        agent_mask = timestep.agent_mask
+        agent_mask = self._deciders(timestep.agent_mask)
         begins = agent_mask & ~state["present"]
         if self.memory_steps:
             begins |= (state["step"] % self.memory_steps == 0).unsqueeze(-1)
@@ -227,7 +227,7 @@ class EntityController(nn.Module, Controller):
         strategy, said = self._advise(timestep, rows, state, explore, generator)
         (targets,) = self.agent.targets(told, sight)
         values = self._preferences(hidden, agent_mask, strategy, targets)
-        actions = self.selector.select(values, timestep.avail_mask, t_env=t_env, explore=explore, generator=generator)
+        actions = self._select(values, timestep, t_env=t_env, explore=explore, generator=generator)
         return Decision(actions, {**next_state, **said.state}, said.sent)
 
     def _told(self, rows: Rows, private: Tensor) -> Rows:
@@ -237,6 +237,16 @@ class EntityController(nn.Module, Controller):
     def _sight(self, timestep: TimeStep, step: Tensor) -> Tensor:
         """Hook: what the agents look at when they act, (B, A, E)."""
         return self.view.apply(timestep.obs_mask, timestep.entity_mask, step)
+
+    def _deciders(self, agent_mask: Tensor) -> Tensor:
+        """Hook: who is there to decide, (..., A), from which agents are present."""
+        return agent_mask
+
+    def _select(
+        self, values: Tensor, timestep: TimeStep, *, t_env: int, explore: bool, generator: torch.Generator
+    ) -> Tensor:
+        """Hook: the agents' actions (B, A), from `values` of those who decide."""
+        return self.selector.select(values, timestep.avail_mask, t_env=t_env, explore=explore, generator=generator)
 
     def _preferences(self, hidden: Tensor, agent_mask: Tensor, strategy: Tensor | None, targets: Targets) -> Tensor:
         """Hook: what the selector chooses by, (B, A, U): here the values."""
@@ -267,6 +277,7 @@ class EntityController(nn.Module, Controller):
             return steps.flatten(0, 1).index_select(0, rows)
 
         entity_mask, private = pack(batch.entity_mask), pack(batch.private)
+        deciders = self._deciders(batch.agent_mask)
         read = self.reader.read(pack(batch.entities), pack(batch.avail_mask), pack(batch.last_actions))
         return Prepared(
             batch=batch,
@@ -278,8 +289,8 @@ class EntityController(nn.Module, Controller):
             private=private,
             entity_mask=entity_mask,
             view_mask=self.view.apply(pack(batch.obs_mask), entity_mask, step),
-            joined=joined(batch.agent_mask),
-            streams=self._streams(batch.agent_mask & observed.unsqueeze(-1), rows),
+            joined=joined(deciders),
+            streams=self._streams(deciders & observed.unsqueeze(-1), rows),
         )
 
     @staticmethod

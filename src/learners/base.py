@@ -42,7 +42,7 @@ class BellmanLearner(Learner):
     Config = BellmanConfig
     config: BellmanConfig
     #: those whose agents act by the values that are learnt
-    CONTROLLERS: ClassVar[tuple[str, ...]] = ("entity", "flat", "coach", "collaq")
+    CONTROLLERS: ClassVar[tuple[str, ...]] = ("entity", "flat", "coach", "collaq", "joint", "one_at_a_time")
     OPTIMISER = torch.optim.RMSprop
 
     def __init__(self, controller: EntityController, mixer: Mixer | None, config: BellmanConfig, seed: int) -> None:

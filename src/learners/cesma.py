@@ -20,7 +20,7 @@ from learners.learner import Learner, LearnerConfig, Metrics
 from modules.mixers.base import Mixer
 from utils.config import Config as RunConfig
 from utils.errors import UserError
-from utils.masking import fill_illegal, masked_argmax, masked_log_softmax, masked_mean
+from utils.masking import fill_illegal, lowest_legal, masked_argmax, masked_log_softmax, masked_mean, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class CesmaConfig(LearnerConfig):
     weight_decay: float = 0.0
     data_sets: str = "shared"
     messages: str = "receivers"
+    idle_weight: float = 1.0
 
 
 class CesmaLearner(Learner):
@@ -134,13 +135,20 @@ class CesmaLearner(Learner):
             labels, avail_mask = spec.split(labels)[0], spec.legal_acts(avail_mask)
         told = labels.clamp(min=0).unsqueeze(-1)
         agrees = masked_argmax(log_policy, avail_mask) == labels
-        loss = -masked_mean(log_policy.gather(-1, told).squeeze(-1), counts)
+        loss = -weighted_mean(log_policy.gather(-1, told).squeeze(-1), self.weights(labels, avail_mask, counts))
         return loss, {"agreement": masked_mean(agrees.float(), counts)}
 
     def _log_policy(self, data: Prepared, avail_mask: Tensor) -> Tensor:
         """(S, A, U), `ILLEGAL` for what may not be done."""
         logits = self.controller.unroll(data).q[0][data.acts].float()
         return fill_illegal(masked_log_softmax(logits, avail_mask), avail_mask)
+
+    def weights(self, labels: Tensor, avail_mask: Tensor, counts: Tensor) -> Tensor:
+        """How much each of `labels (S, A)` counts, where `counts`: less, or more, where the agent is to do as little as
+        it may, by `avail_mask (S, A, U)`. Experts that move one agent at a time say that most of the time (appendix
+        E.4).
+        """
+        return counts * torch.where(labels == lowest_legal(avail_mask), self.config.idle_weight, 1.0)
 
     def _counts(self, data: Prepared) -> Tensor:
         """(S, A) which agents learn from which steps: all that were there, or with data sets of their own, which are

@@ -143,6 +143,7 @@ CHECKS: Mapping[str, Check] = {
     "alpha": at_least(0),
     "regulariser": one_of("mutual_information", "entropy"),
     "ba_iterations": at_least(1),
+    "idle_weight": above(0),
     "test_interval": at_least(1),
     "test_nepisode": at_least(1),
     "test_batch_size": within(1, 10**7),

@@ -29,6 +29,13 @@ def masked_max(values: Tensor, mask: Tensor) -> Tensor:
     return best.masked_fill(~mask.any(dim=-1), 0.0)
 
 
+def lowest_legal(avail_mask: Tensor) -> Tensor:
+    """The lowest legal action, by which an agent does as little as it may: `avail_mask (..., U)` -> int64 `(...)`; 0
+    where nothing is legal.
+    """
+    return avail_mask.long().argmax(dim=-1)
+
+
 def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """Soft-max over the True entries of the last axis; exactly 0 elsewhere, all zeros where no entry is True."""
     return _over_last_axis(torch.softmax, fill_illegal(logits, mask)) * mask
@@ -56,6 +63,15 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | tuple[int, ...] | None 
     if dim is None:
         return kept.sum() / mask.sum().clamp(min=1)
     return kept.sum(dim=dim) / mask.sum(dim=dim).clamp(min=1)
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of `values` by `weights` (same shape, at least 0); where a weight is 0 there may be anything, and where all
+    are, the mean is 0.
+    """
+    kept = values.masked_fill(weights == 0, 0.0) * weights
+    total = weights.sum()
+    return kept.sum() / torch.where(total > 0, total, 1.0)
 
 
 def full_view(entity_mask: Tensor, agents: int) -> Tensor:

@@ -161,7 +161,7 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     ("--config=copa controller=entity", "learner=copa needs controller=coach, got controller=entity"),
     ("--config=refil controller=coach", "learner=refil needs controller=entity"),
     ("--config=collaq controller=entity", "learner=collaq needs controller=collaq"),
-    ("--config=mipi learner=q", "learner=q needs controller=entity or coach or collaq"),
+    ("--config=mipi learner=q", "learner=q needs controller=entity or flat or coach or collaq or "),
     # --- what belongs to some algorithms -----------------------------------------------------------------------------
     ("gae_lambda=-1", "gae_lambda=-1"),
     ("clip_range=0", "clip_range=0"),
@@ -198,6 +198,9 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     (("expert=a b",), "expert='a b' (command line): must be the name of a scripted team"),
     ("expert_path=/nowhere", "expert_path: there is no folder '/nowhere'"),
     ("weight_decay=-1", "weight_decay=-1.0 (command line): must be at least 0"),
+    ("idle_weight=0", "idle_weight=0.0 (command line): must be above 0"),
+    ("--config=joint --env-config=navigation_teams", "6 agents with 5 actions each have 15,625 joint actions"),
+    ("--config=joint --env-config=navigation view=full", "controller=joint knows all that there is"),
     ("--config=cesma mixer=vdn", "learner=cesma mixes no values of agents: it needs mixer=none"),
     # --- tests and teams ---------------------------------------------------------------------------------------------
     ("test_interval=0", "test_interval=0"),

@@ -91,6 +91,34 @@ def test_loss_by_hand():
     assert float(figures["agreement"]) == pytest.approx(sum(right) / len(right))
 
 
+def test_labels_by_which_agents_idle_may_count_less():
+    """Two steps of two agents with three actions; the second agent is not there in the second step."""
+    _, learner, _ = make("cesma", idle_weight=0.25)
+    labels = torch.tensor([[0, 2], [1, 2]])
+    avail = torch.tensor([[[1, 1, 1], [0, 0, 1]], [[0, 1, 1], [0, 1, 1]]]).bool()
+    counts = torch.tensor([[True, True], [True, False]])
+    # lowest legal: 0 and 2, then 1 and 1
+    assert learner.weights(labels, avail, counts).tolist() == [[0.25, 0.25], [0.25, 0]]
+    assert learner.weights(torch.tensor([[1, 2], [2, 2]]), avail, counts).tolist() == [[1, 0.25], [1, 0]]
+
+
+def test_the_weighted_loss_by_hand():
+    _, learner, batch = make("cesma", idle_weight=0.25)
+    batch.labels = batch.actions.clone()
+    data = learner.controller.prepare(batch)
+    logits = data.unpack(learner.controller.unroll(data).q[0].detach())
+    costs, weights = [], []
+    for b, t, a in (batch.filled_mask.unsqueeze(-1) & batch.agent_mask[:, :-1]).nonzero().tolist():
+        legal = batch.avail_mask[b, t, a].nonzero().flatten().tolist()
+        label = legal.index(int(batch.labels[b, t, a]))
+        costs.append(float(logits[b, t, a, legal].logsumexp(0) - logits[b, t, a, legal][label]))
+        weights.append(0.25 if label == 0 else 1.0)
+    assert 0.25 in weights
+    assert 1.0 in weights
+    expected = sum(w * c for w, c in zip(weights, costs, strict=True)) / sum(weights)
+    assert float(learner.loss(batch)[0].detach()) == pytest.approx(expected, rel=1e-5)
+
+
 def test_labels_lie_in_the_replay_like_actions():
     spec, _, batch = make()
     batch.labels = batch.actions.clone()

@@ -10,11 +10,13 @@ from utils.masking import (
     fill_illegal,
     full_view,
     joined,
+    lowest_legal,
     masked_argmax,
     masked_log_softmax,
     masked_max,
     masked_mean,
     masked_softmax,
+    weighted_mean,
 )
 
 NAN, INF = math.nan, math.inf
@@ -49,6 +51,18 @@ def test_masked_argmax(junk: float) -> None:
 def test_masked_max(junk: float) -> None:
     values = torch.tensor([[-2.0, junk, -1.0], [junk, -3.0, junk], [junk, junk, junk]])
     assert masked_max(values, MASK).tolist() == [-1, -3, 0]
+
+
+def test_lowest_legal() -> None:
+    assert lowest_legal(MASK).tolist() == [0, 1, 0]
+    assert lowest_legal(MASK[:, 1:]).tolist() == [1, 0, 0]
+
+
+def test_weighted_mean(junk: float) -> None:
+    values, weights = torch.tensor([2.0, junk, -4.0]), torch.tensor([0.5, 0.0, 0.25])
+    assert weighted_mean(values, weights).item() == 0
+    assert weighted_mean(values[:2], weights[:2]).item() == 2
+    assert weighted_mean(values, torch.zeros(3)).item() == 0
 
 
 def test_masked_softmax(junk: float) -> None:
