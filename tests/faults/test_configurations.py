@@ -99,7 +99,7 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     ("batch_size_run=0", "batch_size_run=0 (command line): must be at least 1"),
     ("training_iters=0", "training_iters=0"),
     ("steps_per_update=-1", "steps_per_update=-1"),
-    ("view=fulll", "view='fulll' (command line): must be one of local, full, periodic; the nearest is 'full'"),
+    ("view=fulll", "view='fulll' (command line): must be one of local, full, periodic, joint; the nearest is 'full'"),
     ("view_interval=0", "view_interval=0"),
     (("policy=",), "policy='' (command line): must be the name of a scripted team"),
     ("action_selector=greedy", "action_selector='greedy'"),
@@ -121,7 +121,7 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     ("view=periodic view_interval=3 sequence_length=4", "must be a multiple of view_interval=3"),
     # --- networks ----------------------------------------------------------------------------------------------------
     ("controller=entty", "controller='entty' (command line): must be one of"),
-    ("mixer=qmix", "mixer='qmix' (command line): must be one of flex_qmix, flex_qmix_even, flex_qmix_low, linear, "),
+    ("mixer=qmax", "mixer='qmax' (command line): must be one of flex_qmix, flex_qmix_even, flex_qmix_low, linear, "),
     ("attn_embed_dim=0", "attn_embed_dim=0"),
     ("attn_embed_dim=130", "attn_embed_dim=130 must be a multiple of attn_heads=4"),
     ("attn_heads=0", "attn_heads=0"),

@@ -165,7 +165,7 @@ def test_impossible_teams(value):
         ("coach_embed_dim=30", ["coach_embed_dim=30", "attn_heads=4"]),
         ("batch_size=6000", ["batch_size=6000", "buffer_size=5000"]),
         ("view=fulll", ["view", "'fulll'", "'full'", "periodic"]),
-        ("mixer=qmix", ["mixer", "'qmix'", "'flex_qmix'", "vdn"]),
+        ("mixer=flex", ["mixer", "'flex'", "'flex_qmix'", "vdn"]),
         ("controller=entty", ["controller", "'entity'"]),
         ("learner=rfil", ["learner", "'refil'"]),
         ("runner=paralel", ["runner", "'parallel'"]),
