@@ -40,6 +40,7 @@ class CesmaLearner(Learner):
     Config = CesmaConfig
     config: CesmaConfig
     CONTROLLERS = ("entity", "flat")
+    MIXES = False
     LABELS = True
     OPTIMISER = torch.optim.Adam
     #: who is imitated; None in tests of what has been learnt
