@@ -46,6 +46,7 @@ def losses(local):
     logits = torch.zeros(3, 3, 2, 3)
     logits[..., 2] = 1.0  # action 2, where it is legal
     logits[:, :, 1, 1] = 3.0  # the second agent: action 1
+    logits[:, 0] = logits[:, 0].flip(1)  # nothing comes before the first observation
     learner = learner_with(local, logits)
     data, online, _ = learner.passes(batch)
     targets = learner.targets(data, online)
