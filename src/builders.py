@@ -68,7 +68,7 @@ def check(config: Config) -> None:
     if learner_class.NEEDS_MIXER and mixers.REGISTRY[config.mixer] is None:
         use = ", ".join(name for name, mixer_class in mixers.REGISTRY.items() if mixer_class is not None)
         raise UserError(f"learner={config.learner} needs a mixer, got mixer={config.mixer}: use one of {use}")
-    if (learner_class.ON_POLICY or learner_class.LABELS) and mixers.REGISTRY[config.mixer] is not None:
+    if not learner_class.MIXES and mixers.REGISTRY[config.mixer] is not None:
         raise UserError(f"learner={config.learner} mixes no values of agents: it needs mixer=none")
     if not config.evaluate:
         learner_class.check(config)

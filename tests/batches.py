@@ -239,6 +239,9 @@ KINDS = (
     *("flex_qmix_pairs", "none_pairs", "refil_pairs", "copa_pairs", "collaq_pairs", "mappo_pairs", "mipi_pairs"),
     *("cesma_pairs", "cesma_pairs_messages"),
     *("flex_qmix_joint", "copa_joint", "flex_qmix_memoryless", "mappo_memoryless", "cesma_pairs_joint"),
+    *("ddpg_local", "ddpg_pairs", "ddpg_slots", "ddpg_local_pairs", "ddpg_local_slots", "ddpg_joint_memoryless"),
+    *("ddpg_messages", "ddpg_pairs_messages", "ddpg_local_pairs_messages", "ddpg_local_joint"),
+    *("ddpg_flat", "ddpg_memoryless_flat", "ddpg_local_flat", "ddpg_slots_flat", "ddpg_local_slots_messages_flat"),
     *("qmix_flat", "vdn_joint_flat", "none_memoryless_flat", "mappo_flat", "cesma_flat", "qmix_slots_flat"),
     *("none_team", "none_turns", "none_memoryless_team", "none_memoryless_turns"),
     *("none_messages_team", "none_pairs_messages_turns"),
@@ -283,7 +286,7 @@ MIPI = {
 
 def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer, and none where it learns on-policy."""
-    marks = {"flat", "memoryless", "joint", "messages", "pairs", "slots", *TEAMS} & set(kind.split("_"))
+    marks = {"flat", "local", "memoryless", "joint", "messages", "pairs", "slots", *TEAMS} & set(kind.split("_"))
     kind, pairs = "_".join(word for word in kind.split("_") if word not in marks), "slots" not in marks
     torch.manual_seed(seed)
     combinations = {
@@ -306,13 +309,16 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
         config = {"lambda_variational": strength, "lambda_entropy": strength, **config}
         config = {"coach_embed_dim": EMBED, "attn_heads": HEADS, **config}
     if learner_class.ON_POLICY:
-        mixer = "none"
         controller.selector = SoftPolicies(LinearDecay(0.0, 0.0, 0))
         # target networks, for one, are of no concern to it
         known = {field.name for field in fields(learner_class.Config)}
         config = {"attn_embed_dim": EMBED, "attn_heads": HEADS, **{k: v for k, v in config.items() if k in known}}
-    if learner_class.LABELS:
+    if name == "ddpg":
+        controller.selector = SoftPolicies(LinearDecay(0.0, 0.0, 0))
+        config = {"critic": "local" if "local" in marks else "central", **config}
+    if not learner_class.MIXES:
         mixer = "none"
+    if learner_class.LABELS:
         known = {field.name for field in fields(learner_class.Config)}
         config = {key: value for key, value in config.items() if key in known}
     mixing = make_mixer(mixer, spec, name == "copa", pairs)

@@ -26,6 +26,8 @@ from utils.errors import UserError
         (["--config=joint", "mixer=vdn"], "controller=joint has one value for the whole team: it needs mixer=none"),
         (["--config=one_at_a_time", "view=full"], "controller=one_at_a_time knows all .* needs view=joint"),
         (["--config=refil", "controller=joint"], "learner=refil needs controller=entity, got controller=joint"),
+        (["--config=maddpg", "mixer=vdn"], "learner=ddpg mixes no values of agents: it needs mixer=none"),
+        (["--config=maddpg", "controller=coach"], "learner=ddpg needs controller=entity or flat, got controller=coach"),
         (["--config=scripted"], "evaluate=True"),
         (["evaluate=true"], "checkpoint_path"),
         (["--env-config=rescue", "target_values=pairs"], "target_values=pairs: no action of env=rescue points"),
@@ -43,9 +45,11 @@ def test_a_learner_gets_the_settings_that_its_config_names(name):
     controller = next(iter(learner_class.CONTROLLERS), "entity")
     words = [f"learner={name}", f"controller={controller}", "device=cpu", "gamma=0.5", "seed=3"]
     if learner_class.ON_POLICY:
-        words += ["epsilon_start=0", "epsilon_finish=0", "action_selector=soft_policies", "mixer=none"]
+        words += ["epsilon_start=0", "epsilon_finish=0", "action_selector=soft_policies"]
+    if not learner_class.MIXES:
+        words += ["mixer=none"]
     if learner_class.LABELS:
-        words += ["mixer=none", "expert=random"]
+        words += ["expert=random"]
     config = load_config([*words, "imagine_split=0.25", "lambda_entropy=0.125"])
     builders.check(config)
     spec = batches.make_spec()

@@ -79,6 +79,7 @@ def parts(folder: Path) -> dict[str, dict[str, Any]]:
         ("copa", "vector", (3, 21, 25, 23)),
         ("mappo", "vector", (0, 22, 24)),
         ("refil", "episode", (14, 43, 22)),
+        ("maddpg", "vector", (3, 21, 25, 23)),
         ("cesma", "vector", (3, 21, 25, 23)),
         ("vdn", "parallel", (22, 24)),
     ],

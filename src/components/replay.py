@@ -14,6 +14,9 @@ from envs.base import EnvSpec
 #: The fields of an EpisodeBatch that have one entry more than there are steps.
 OBSERVED = ("entities", "private", "entity_mask", "obs_mask", "avail_mask")
 
+#: Of more items than these a sample is drawn without writing down all of their numbers.
+LARGE = 100_000
+
 
 def item_layout(
     spec: EnvSpec, steps: int, dtype: torch.dtype, labelled: bool = False
@@ -131,7 +134,7 @@ class ReplayBuffer:
         """
         if not self.can_sample(n):
             raise ValueError(f"cannot draw {n} different items out of {self._size}")
-        rows = torch.randperm(self._size, generator=generator, device=generator.device)[:n].cpu()
+        rows = draw(self._size, n, generator).cpu()
         steps = max(int(self._lengths[rows].max()), 1)
         index = rows.to(self.device)
         got: dict[str, Tensor] = {}
@@ -202,6 +205,18 @@ class ReplayBuffer:
                 raise ValueError(f"{name} {tuple(value.shape)} does not fit items of {tuple(want[1:])}")
         if values["actions"].shape[1] > self.steps and bool(values["filled_mask"][:, self.steps :].any()):
             raise ValueError(f"an episode is longer than the {self.steps} steps that an item has room for")
+
+
+def draw(size: int, n: int, generator: torch.Generator) -> Tensor:
+    """`n` different numbers below `size`, every set of them as likely as any other: int64 (n,)."""
+    device = generator.device
+    if size <= LARGE or n > size // 2:
+        return torch.randperm(size, generator=generator, device=device)[:n]
+    rows = torch.randint(size, (n,), generator=generator, device=device).unique()
+    while len(rows) < n:  # those that came twice are drawn anew
+        more = torch.randint(size, (n - len(rows),), generator=generator, device=device)
+        rows = torch.cat([rows, more]).unique()
+    return rows
 
 
 def cut(batch: EpisodeBatch, length: int) -> EpisodeBatch:

@@ -315,6 +315,16 @@ class EntityController(nn.Module, Controller):
         views = self._views(data, extra_masks)
         return Unroll(tuple(self.agent.values(states, data.agent_mask, None, seen) for states, seen in views))
 
+    def values_at(self, data: Prepared, which: Tensor) -> Tensor:
+        """Values (S, A, U) at the rows where `which (M,)`, with gradients; without a memory no others are read."""
+        agent = self.agent
+        if agent.sizes.recurrent:
+            return self.unroll(data).q[0][which]
+        read, sight = data.read.at(which), (data.view_mask[which],)
+        (seen,) = agent.perceive(read, data.private[which], sight)
+        (targets,) = agent.targets(read, sight)
+        return agent.values(agent.memory.step(seen, seen), data.agent_mask[which], None, targets)
+
     def _views(self, data: Prepared, extra_masks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Targets]]:
         """Recurrent states (M, A, H) and what heads read beside them, in the controller's view and each extra one."""
         masks = (data.view_mask, *extra_masks)

@@ -4,6 +4,7 @@ from learners.base import BellmanLearner
 from learners.cesma import CesmaLearner
 from learners.collaq import CollaqLearner
 from learners.copa import CopaLearner
+from learners.ddpg import DdpgLearner
 from learners.learner import Learner
 from learners.mappo import MappoLearner
 from learners.mipi import MipiLearner
@@ -17,4 +18,5 @@ REGISTRY: dict[str, type[Learner]] = {
     "mappo": MappoLearner,
     "mipi": MipiLearner,
     "cesma": CesmaLearner,
+    "ddpg": DdpgLearner,
 }

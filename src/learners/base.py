@@ -1,12 +1,12 @@
 """The one Bellman learner: replayed episodes -> individual values -> mixer -> TD loss -> optimiser -> targets.
 
 An algorithm is the hooks that it overrides: `groups` (further views of the same entities), `objective` (what is
-minimised), `td_loss`, `targets`, `next_value` and `improve` (further steps after that of the values), and what it says
-of itself (`Learner`): `Config`, `CONTROLLERS`, `NEEDS_MIXER`.
+minimised), `td_loss`, `targets`, `next_value` and `improve` (further steps after that of the values),
+`target_networks` (what follows what), and what it says of itself (`Learner`): `Config`, `CONTROLLERS`, `NEEDS_MIXER`.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,6 +28,7 @@ class BellmanConfig(LearnerConfig):
     optim_alpha: float = 0.99
     double_q: bool = True
     td_lambda: float = 0.0
+    target_tau: float = 0.0
     target_update_interval: int = 200
     target_update_unit: str = "episodes"
 
@@ -43,7 +44,7 @@ class BellmanLearner(Learner):
     config: BellmanConfig
     #: those whose agents act by the values that are learnt
     CONTROLLERS: ClassVar[tuple[str, ...]] = ("entity", "flat", "coach", "collaq", "joint", "one_at_a_time")
-    OPTIMISER = torch.optim.RMSprop
+    OPTIMISER: ClassVar[type[torch.optim.Optimizer]] = torch.optim.RMSprop
 
     def __init__(self, controller: EntityController, mixer: Mixer | None, config: BellmanConfig, seed: int) -> None:
         super().__init__(controller, mixer, config, seed)
@@ -77,12 +78,15 @@ class BellmanLearner(Learner):
         self._update_targets(episodes if self.config.target_update_unit == "episodes" else self.updates)
         return metrics
 
-    def descend(self, loss: Tensor, name: str, figures: Metrics) -> Tensor:
-        """One step of the optimiser down `loss`, for the parameters that it depends on; returns the gradient's norm
-        before it was clipped. `name` and `figures` say what the loss is, and is made of.
+    def descend(
+        self, loss: Tensor, name: str, figures: Metrics, parameters: Iterable[nn.Parameter] | None = None
+    ) -> Tensor:
+        """One step of the optimiser down `loss`, for the parameters that it depends on, or for those of them that are
+        given; returns the gradient's norm before it was clipped. `name` and `figures` say what the loss is, and is made
+        of.
         """
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward(inputs=None if parameters is None else list(parameters))
         grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_norm_clip)
         self.step({name: loss.detach(), f"gradient norm of the {name}": grad_norm.detach()}, figures)
         return grad_norm.detach()
@@ -116,7 +120,7 @@ class BellmanLearner(Learner):
         `r + gamma * (not terminated) * Q'_tot(next)`, or lambda-returns of it.
         """
         batch = data.batch
-        next_value = self.next_value(data, online, self.target_controller.unroll(data, generator=self.generator))
+        next_value = self.next_value(data, online, self.target_pass(data))
         filled = batch.filled_mask
         goes_on = torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1)[filled]
         reward = batch.reward[filled]
@@ -127,6 +131,10 @@ class BellmanLearner(Learner):
         if self.config.td_lambda == 0:
             return reward + discount * next_value
         return lambda_returns(reward, discount, next_value, goes_on, filled, self.config.td_lambda)
+
+    def target_pass(self, data: Prepared) -> Unroll:
+        """Hook: what the target network says of `data`."""
+        return self.target_controller.unroll(data, generator=self.generator)
 
     def next_value(self, data: Prepared, online: Unroll, target: Unroll) -> Tensor:
         """Hook: what the observation after each played step is worth, (S,), or (S, A) without a mixer; here by the
@@ -196,25 +204,43 @@ class BellmanLearner(Learner):
 
     # --- targets and checkpoints ----------------------------------------------------------------------------------
 
+    def target_networks(self) -> dict[str, tuple[nn.Module, nn.Module]]:
+        """Hook: by the names of their saved states, the networks that are followed and those that follow them."""
+        networks: dict[str, tuple[nn.Module, nn.Module]] = {
+            "target_controller": (self.controller, self.target_controller)
+        }
+        if self.mixer is not None and self.target_mixer is not None:
+            networks["target_mixer"] = (self.mixer, self.target_mixer)
+        return networks
+
     def _update_targets(self, clock: int) -> None:
+        if self.config.target_tau:
+            for online, target in self.target_networks().values():
+                approach(target, online, self.config.target_tau)
+            return
         if clock - self.last_target_update < self.config.target_update_interval:
             return
         self.last_target_update = clock
-        self.target_controller.load_state_dict(self.controller.state_dict())
-        if self.target_mixer is not None and self.mixer is not None:
-            self.target_mixer.load_state_dict(self.mixer.state_dict())
+        for online, target in self.target_networks().values():
+            target.load_state_dict(online.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
-        state["target_controller"] = self.target_controller.state_dict()
-        if self.target_mixer is not None:
-            state["target_mixer"] = self.target_mixer.state_dict()
+        for name, (_, target) in self.target_networks().items():
+            state[name] = target.state_dict()
         state["counters"]["last_target_update"] = self.last_target_update
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.target_controller.load_state_dict(state["target_controller"])
-        if self.target_mixer is not None:
-            self.target_mixer.load_state_dict(state["target_mixer"])
+        for name, (_, target) in self.target_networks().items():
+            target.load_state_dict(state[name])
         self.last_target_update = whole(state["counters"], "last_target_update")
+
+
+@torch.no_grad()
+def approach(target: nn.Module, online: nn.Module, share: float) -> None:
+    """Move the parameters of `target` by `share` of the way to those of `online`, the same network otherwise."""
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), share)
+    for follows, followed in zip(target.buffers(), online.buffers(), strict=True):
+        follows.copy_(followed)

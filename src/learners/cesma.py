@@ -44,10 +44,14 @@ class CesmaLearner(Learner):
     Config = CesmaConfig
     config: CesmaConfig
     CONTROLLERS = ("entity", "flat")
+    MIXES = False
     LABELS = True
     OPTIMISER = torch.optim.Adam
     #: whether messages are symbols, or mixtures of symbols
     HARD: ClassVar[bool] = True
+    #: of the soft-max that gradients of messages come from; which symbols are drawn does not depend on it. At 1 the
+    #: gradients of a sender that is sure of itself vanish: two meanings that came to share a symbol would go on sharing it.
+    TEMPERATURE: ClassVar[float] = 2.0
     #: who is imitated; None in tests of what has been learnt
     expert: Controller | None = None
     #: whether checkpoints hold it, for it is nowhere else
@@ -168,12 +172,15 @@ class CesmaLearner(Learner):
         teaches who says it (algorithm 2, line 10).
         """
         logits = marginal(log_policy, self.controller.spec.symbols, over=-2)
-        noise = torch.empty_like(logits).exponential_(generator=self.generator).log().neg()
-        soft = torch.softmax(logits + noise, dim=-1)
+        soft = torch.softmax((logits + self.noise(logits)) / self.TEMPERATURE, dim=-1)
         if not self.HARD:
             return soft
         hard = nn.functional.one_hot(soft.argmax(dim=-1), soft.shape[-1]).to(soft.dtype)
         return hard + soft - soft.detach()
+
+    def noise(self, logits: Tensor) -> Tensor:
+        """Gumbel's, as many numbers as `logits`."""
+        return torch.empty_like(logits).exponential_(generator=self.generator).log().neg()
 
     def state_dict(self) -> dict[str, Any]:
         state = {**super().state_dict(), "expert_returns": dict(self.expert_returns)}

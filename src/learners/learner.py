@@ -50,6 +50,8 @@ class Learner(ABC):
     CONTROLLERS: ClassVar[tuple[str, ...]] = ()
     #: whether mixer=none is refused
     NEEDS_MIXER: ClassVar[bool] = False
+    #: whether it has values of agents to mix; False: any mixer is refused
+    MIXES: ClassVar[bool] = True
     #: True: `train` gets each round's fresh episodes, once, as they were played; False: samples of the replay
     ON_POLICY: ClassVar[bool] = False
     #: whether it learns from `EpisodeBatch.labels`, which `label` writes into fresh episodes

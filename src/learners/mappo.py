@@ -50,6 +50,7 @@ class MappoLearner(Learner):
     Config = MappoConfig
     config: MappoConfig
     CONTROLLERS = ("entity", "flat")  # a coach samples strategies, which recomputing would draw anew
+    MIXES = False
     ON_POLICY = True
     OPTIMISER = torch.optim.Adam  # as in MAPPO; its steps do not depend on the scale of a loss
 

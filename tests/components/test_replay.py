@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from components import replay
 from components.episodes import EpisodeBatch
-from components.replay import OBSERVED, ReplayBuffer, cut
+from components.replay import OBSERVED, ReplayBuffer, cut, draw
 from envs.base import EnvSpec
 from utils.seeding import make_generator
 
@@ -209,6 +210,17 @@ def test_every_item_is_as_likely() -> None:
     drawn = torch.cat([buffer.sample(2, generator).reward[:, 0] for _ in range(2000)]) / 100
     counts = torch.bincount(drawn.long(), minlength=5)
     assert counts.tolist() == pytest.approx([800] * 5, rel=0.1)
+
+
+def test_every_pair_of_many_items_is_as_likely(monkeypatch) -> None:
+    monkeypatch.setattr(replay, "LARGE", 4)
+    generator, counts = make_generator(0), torch.zeros(5, 5)
+    for _ in range(5000):
+        one, other = draw(5, 2, generator).tolist()
+        counts[one, other] += 1
+        counts[other, one] += 1
+    assert counts.diagonal().sum() == 0
+    assert (counts[~torch.eye(5, dtype=torch.bool)] / 500 - 1).abs().max() < 0.15  # of 10 pairs
 
 
 def test_too_few_items() -> None:

@@ -215,14 +215,33 @@ def test_target_network_clock(unit, expected):
     assert copies == expected
 
 
-@pytest.mark.parametrize("kind", batches.KINDS)
-def test_saved_learner_goes_on_bit_for_bit(kind):
+@pytest.mark.parametrize("kind", ["flex_qmix", "ddpg_flat", "mipi"])
+def test_target_networks_approach_the_online_ones_after_every_update(kind):
+    spec = batches.make_spec()
+    learner = batches.make_learner(kind, spec, target_tau=0.25, target_update_interval=1)
+    batch = batches.random_batch(spec)
+    assert len(learner.target_networks()) == 2
+    for _ in range(2):
+        before = {name: [p.clone() for p in t.parameters()] for name, (_, t) in learner.target_networks().items()}
+        learner.train(batch, episodes=1000)
+        for name, (online, target) in learner.target_networks().items():
+            for old, goal, new in zip(before[name], online.parameters(), target.parameters(), strict=True):
+                torch.testing.assert_close(new, 0.75 * old + 0.25 * goal)
+                assert not torch.equal(new, old)
+
+
+SOFT = [(kind, 0.01) for kind in ("flex_qmix", "copa", "mipi", "ddpg", "ddpg_local_flat")]
+
+
+@pytest.mark.parametrize(("kind", "tau"), [*((kind, 0.0) for kind in batches.KINDS), *SOFT])
+def test_saved_learner_goes_on_bit_for_bit(kind, tau):
     spec = batches.make_spec()
     batch = batches.random_batch(spec)
-    learner = batches.make_learner(kind, spec, target_update_interval=3, target_update_unit="updates")
+    clock = {"target_tau": tau, "target_update_interval": 3, "target_update_unit": "updates"}
+    learner = batches.make_learner(kind, spec, **clock)
     for _ in range(2):
         learner.train(batch, episodes=0)
-    twin = batches.make_learner(kind, spec, seed=9, target_update_interval=3, target_update_unit="updates")
+    twin = batches.make_learner(kind, spec, seed=9, **clock)
     twin.load_state_dict(copy.deepcopy(learner.state_dict()))
     for _ in range(3):
         one, two = learner.train(batch, episodes=0), twin.train(batch, episodes=0)
@@ -282,6 +301,10 @@ def test_compiled_networks_are_each_their_own(monkeypatch):
     """Online and target network must not share a compiled method."""
     monkeypatch.setattr(torch, "compile", lambda fn, **_: fn)  # what matters is which method is taken from whom
     spec = batches.make_spec()
+    actors = batches.make_learner("ddpg", spec)
+    actors.compile()
+    assert actors.target_critic.forward.__self__ is actors.target_critic
+    assert actors.critic.forward.__self__ is actors.critic
     learner = batches.make_learner("flex_qmix", spec)
     learner.compile()
     assert learner.target_controller.agent.perceive.__self__ is learner.target_controller.agent
@@ -324,7 +347,7 @@ def test_the_first_term_that_is_not_finite_is_named_with_its_update():
     assert "not finite after update 3" in learner.fault()
 
 
-@pytest.mark.parametrize("algorithm", ["refil", "mipi", "mappo"])
+@pytest.mark.parametrize("algorithm", ["refil", "mipi", "mappo", "ddpg"])
 @pytest.mark.parametrize("spoilt", ["reward", "weights"])
 def test_a_step_that_is_not_finite_is_not_taken(algorithm, spoilt):
     """What was learnt before stays, and its averages stay finite; the fault is told all the same."""
@@ -353,7 +376,8 @@ def test_a_step_that_is_not_finite_is_not_taken(algorithm, spoilt):
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "steps"), [("vdn", ["loss"]), ("mipi", ["loss", *["marginal_loss", "policy_loss"] * 2])]
+    ("algorithm", "steps"),
+    [("vdn", ["loss"]), ("mipi", ["loss", *["marginal_loss", "policy_loss"] * 2]), ("ddpg", ["loss", "policy_loss"])],
 )
 def test_every_step_of_the_optimiser_is_watched(algorithm, steps):
     spec = batches.make_spec()

@@ -294,7 +294,7 @@ def test_messages_are_symbols_with_the_gradient_of_their_mixture():
         learner.HARD = hard
         learner.generator.manual_seed(0)
         said = learner.say(torch.log_softmax(logits, dim=-1))
-        assert bool(((said.detach() == 0) | (said.detach() == 1)).all()) == hard
+        assert bool((said.detach() - said.detach().round()).abs().max() < 1e-9) == hard
         torch.testing.assert_close(said.sum(dim=-1), torch.ones_like(said[..., 0]))
         grads.append(torch.autograd.grad((said * weights).sum(), logits)[0])
     torch.testing.assert_close(*grads)
@@ -370,12 +370,13 @@ class PassItOn(EntityEnv):
         )
 
 
-@pytest.mark.parametrize("kind", ["cesma_messages", "cesma_memoryless_flat_messages"])
+@pytest.mark.parametrize("kind", ["cesma_memoryless_messages", "cesma_memoryless_flat_messages"])
 @pytest.mark.parametrize(("symbols", "passed"), [(3, True), (1, False)])
-def test_agents_find_a_language_where_there_is_a_channel(kind, symbols, passed):
+def test_agents_find_a_language_where_there_is_a_channel(kind, symbols, passed, monkeypatch):
     """In the first step agent 1 can but guess; then, with a language, it knows."""
+    monkeypatch.setattr(batches, "HIDDEN", 48)
     env = PassItOn(64, symbols)
-    learner = batches.make_learner(kind, env.spec, lr=0.01)
+    learner = batches.make_learner(kind, env.spec, lr=0.003)
     learner.controller.selector = EpsilonGreedy(LinearDecay(0.0, 0.0, 1))
     learner.expert = ScriptedController(
         lambda seen, generator: env.spec.join(seen.private[:, [1, 0]].argmax(dim=-1), torch.zeros(64, 2).long())

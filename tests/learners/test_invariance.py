@@ -4,6 +4,8 @@ import batches
 import pytest
 import torch
 
+from learners.cesma import CesmaLearner
+from learners.ddpg import DdpgLearner
 from learners.mipi import MipiLearner
 from modules.coach import Gaussian
 
@@ -15,18 +17,29 @@ def _still_coach(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _still_messages(monkeypatch):
+    monkeypatch.setattr(CesmaLearner, "noise", lambda self, logits: torch.zeros_like(logits))
+
+
+@pytest.fixture(autouse=True)
 def _still_policies(monkeypatch):
     """The same for actions that are drawn: the least probable of the legal ones, so that ratios are large."""
     monkeypatch.setattr(MipiLearner, "draw", lambda self, policy: policy.masked_fill(policy == 0, 2.0).argmin(dim=-1))
+
+
+@pytest.fixture(autouse=True)
+def _still_actors(monkeypatch):
+    """Nor the noise of actors."""
+    monkeypatch.setattr(DdpgLearner, "noise", lambda self, like: torch.zeros_like(like))
 
 
 def loss_and_gradients(kind, spec, batch, groups):
     learner = batches.make_learner(kind, spec)
     if learner.ON_POLICY:
         return on_policy_loss_and_gradients(learner, batch)
-    targets = () if learner.LABELS else learner.target_controller.parameters()
+    targets = () if learner.LABELS else (target for _, target in learner.target_networks().values())
     with torch.no_grad():  # apart from the online networks, so that a mix-up of the two shows
-        for parameter in targets:
+        for parameter in (parameter for target in targets for parameter in target.parameters()):
             parameter.mul_(0.9)
     if kind.startswith(("refil", "mipi")):
         learner.draw_groups = lambda data: groups
@@ -93,6 +106,23 @@ def test_steps_of_the_policies_do_not_depend_on_slots(kind, rearrangement):
         ]
         assert all(gradient.abs().sum() > 0 for gradient in gradients)
         found.append([*losses, *gradients, *learner.policy_figures(features).values()])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "rearrangement"), [pair for pair in batches.REARRANGED if pair[0].startswith("ddpg")])
+def test_steps_of_actors_do_not_depend_on_slots(kind, rearrangement):
+    spec = batches.spec_for(kind)
+    batch = batches.random_batch(spec)
+    other, layout = rearrangement(batch, spec)
+    other_spec = batches.spec_for(kind, agents=layout.new_agents, others=layout.new_others)
+    found = []
+    for of, episodes in ((spec, batch), (other_spec, other)):
+        learner = batches.make_learner(kind, of)
+        loss, figures = learner.policy_loss(learner.controller.prepare(episodes))
+        gradients = torch.autograd.grad(loss, list(learner.controller.parameters()))
+        assert all(gradient.abs().sum() > 0 for gradient in gradients)
+        found.append([loss, *gradients, *figures.values()])
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
 

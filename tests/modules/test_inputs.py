@@ -112,3 +112,24 @@ def test_symbols_beside_acts_that_point(pairs):
     assert rows.inputs[:, -2:].tolist() == [[0, 1], [0, 0], [0, 0], [0, 0]]
     if pairs:
         assert torch.equal(rows.pairs, without.pairs)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_actions_as_distributions(pairs):
+    """What is certain reads as an action does, and a mixture as the mixture of both; with symbols, as pairs."""
+    reader = make_reader(spec(), pairs)
+    names = None if pairs else torch.tensor([1, 0, 0, 1]).expand(7, 4)
+    actions = torch.arange(7).unsqueeze(1).expand(7, 2)
+    hot = torch.nn.functional.one_hot(actions, 7).double()
+    codes = reader.one_hot(actions, names).double()
+    assert torch.equal(reader.shares(hot, names), codes)
+    mixture = 0.25 * hot + 0.75 * hot.flip(0)
+    torch.testing.assert_close(reader.shares(mixture, names), 0.25 * codes + 0.75 * codes.flip(0))
+    talking = make_reader(replace(spec(), symbols=2), pairs)
+    said = torch.nn.functional.one_hot(2 * actions + 1, 14).double()  # the second symbol
+    apart = talking.shares(said, names).unflatten(-1, (-1, 2))
+    assert torch.equal(apart[..., 1], codes)
+    assert (apart[..., 0] == 0).all()
+    if pairs:
+        assert torch.equal(reader.target_shares(hot), reader.pointed(actions, 4).double())
+        assert torch.equal(talking.target_shares(said), reader.target_shares(hot))

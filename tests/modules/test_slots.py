@@ -10,11 +10,13 @@ from modules.mixers import REGISTRY as MIXERS
 from modules.mixers.base import MixerInputs, MixerSizes
 
 
-def test_a_layer_on_slots_is_a_linear_layer_on_rows_laid_end_to_end():
+@pytest.mark.parametrize(("agents", "alike"), [(1, True), (4, False), (4, True)])
+def test_a_layer_on_slots_is_a_linear_layer_on_rows_laid_end_to_end(agents, alike):
     torch.manual_seed(0)
     layer = SlotLinear(slots=3, inputs=2, outputs=4)
     nn.init.normal_(layer.bias)
-    rows, mask = torch.randn(5, 3, 2), torch.rand(2, 5, 1, 3) < 0.5
+    rows, mask = torch.randn(5, 3, 2), torch.rand(2, 5, agents, 3) < 0.5
+    mask = mask[:, :, :1].expand_as(mask) if alike else mask
     flat = torch.cat([rows[None, :, None] * mask[..., None], mask[..., None].float()], dim=-1).flatten(-2)
     torch.testing.assert_close(layer(rows, mask), flat @ layer.weight.flatten(0, 1) + layer.bias)
 

@@ -35,6 +35,18 @@ class AgentSizes:
     recurrent: bool = True
     #: whether rows of agents say what those alone know of themselves
     joint: bool = False
+    #: width of an agent's own action, which critics read beside its view
+    action: int = 0
+
+    @property
+    def own(self) -> int:
+        """Width of what the agent reads of itself alone."""
+        return self.private + self.action
+
+    @property
+    def pair_features(self) -> int:
+        """F: those of the reader and, with an action, whom it points at."""
+        return self.reader.pair_features + (self.action > 0 and self.reader.pair_features > 0)
 
     @property
     def inputs(self) -> int:
@@ -61,11 +73,11 @@ class EntityAgent(nn.Module):
         self.embed = scaled_linear(sizes.inputs, sizes.embed, relu=True)
         self.attention = EntityAttention(
             *(sizes.embed, sizes.embed, sizes.embed, sizes.heads),
-            query_extra=sizes.private,
-            pair_features=sizes.reader.pair_features,
+            query_extra=sizes.own,
+            pair_features=sizes.pair_features,
         )
         # private features pass beside the attention as well: as part of a query they only choose what is looked at
-        self.merge = scaled_linear(sizes.embed + sizes.private, sizes.hidden, relu=True)
+        self.merge = scaled_linear(sizes.embed + sizes.own, sizes.hidden, relu=True)
 
     def make_head(self) -> ActionHead:
         """A last layer from the state (and the strategy) to one number per action."""

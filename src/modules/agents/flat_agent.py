@@ -20,7 +20,7 @@ class FlatAgent(EntityAgent):
     def make_senses(self) -> None:
         sizes, spec = self.sizes, self.sizes.reader.spec
         self.entities = SlotLinear(spec.entities, sizes.inputs, sizes.hidden)
-        self.own = scaled_linear(sizes.private, sizes.hidden, relu=True, bias=False) if sizes.private else None
+        self.own = scaled_linear(sizes.own, sizes.hidden, relu=True, bias=False) if sizes.own else None
         self.number = nn.Parameter(nn.init.uniform_(self.entities.weight.new_empty(spec.agents, sizes.hidden), -1, 1))
 
     def perceive(self, rows: Rows, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:

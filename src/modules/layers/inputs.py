@@ -27,6 +27,10 @@ class Rows(NamedTuple):
     #: (..., A, E, F) what agent and entity are to each other, 0 or 1; None where no network asks for it
     pairs: Tensor | None = None
 
+    def at(self, which: Tensor) -> "Rows":
+        """Those of the steps where `which (M,)`."""
+        return Rows(self.inputs[which], *(part if part is None else part[which] for part in self[1:]))
+
 
 class Reader:
     """Rows of entities: their features and, on agents' rows, the last action (one-hot; act and symbol apart).
@@ -79,8 +83,8 @@ class Reader:
             names = (shown.abs() - 1).long().clamp(max=self.spec.names - 1)
             parts += self._name_rows(shown, agents)
         if self.spec.legal_from is not None:
-            legal = self._legal(self.spec.legal_acts(avail_mask), names)[..., self.spec.legal_from :].to(entities.dtype)
-            parts.append(F.pad(legal, (0, 0, 0, others)))
+            legal = self._merged(self.spec.legal_acts(avail_mask).float(), names)[..., self.spec.legal_from :] > 0
+            parts.append(F.pad(legal.to(entities.dtype), (0, 0, 0, others)))
         last = self.one_hot(last_actions, names).to(entities.dtype)
         inputs = torch.cat([*parts, features, F.pad(last, (0, 0, 0, others))], dim=-1)
         return self._rows(inputs, names, avail_mask, last_actions)
@@ -112,6 +116,13 @@ class Reader:
                 inputs[where, : symbols.shape[1], start:stop] = new
         return rows._replace(inputs=inputs)
 
+    def shares(self, actions: Tensor, names: Tensor | None) -> Tensor:
+        """Distributions of actions, `actions (..., A, U)`, over those that the network knows: pairs of act and symbol,
+        since what a symbol is worth depends on the act; with gradients, (..., A, acts * S).
+        """
+        by_symbol = actions.unflatten(-1, (-1, max(self.spec.symbols, 1))).unbind(-1)
+        return torch.stack([self._merged(acts, names) for acts in by_symbol], dim=-1).flatten(-2)
+
     # --- what differs where actions point -----------------------------------------------------------------------------
 
     @property
@@ -126,9 +137,9 @@ class Reader:
         """Acts as the network knows them."""
         return acts
 
-    def _legal(self, legal: Tensor, names: Tensor | None) -> Tensor:
-        """`legal (..., A, acts)` of the environment's acts -> those that the network knows."""
-        return legal
+    def _merged(self, shares: Tensor, names: Tensor | None) -> Tensor:
+        """`shares (..., A, acts)` of the environment's acts -> sums over those that are one act to the network."""
+        return shares
 
     def _rows(self, inputs: Tensor, names: Tensor | None, avail_mask: Tensor, last_actions: Tensor) -> Rows:
         return Rows(inputs)
@@ -164,11 +175,11 @@ class SlotReader(Reader):
         named = self.spec.basic + names.gather(-1, target)
         return torch.where(acts < self.spec.basic, acts, named)
 
-    def _legal(self, legal: Tensor, names: Tensor | None) -> Tensor:
+    def _merged(self, shares: Tensor, names: Tensor | None) -> Tensor:
         assert names is not None
-        basic, targets = legal.split([self.spec.basic, legal.shape[-1] - self.spec.basic], dim=-1)
+        basic, targets = shares.split([self.spec.basic, shares.shape[-1] - self.spec.basic], dim=-1)
         named = names.unsqueeze(-1) == torch.arange(self.spec.names, device=names.device)
-        return torch.cat([basic, (targets.float() @ named.float()) > 0], dim=-1)
+        return torch.cat([basic, targets @ named.to(targets.dtype)], dim=-1)
 
     def _rows(self, inputs: Tensor, names: Tensor | None, avail_mask: Tensor, last_actions: Tensor) -> Rows:
         return Rows(inputs, names=names)
@@ -194,15 +205,20 @@ class PairReader(Reader):
     def _codes(self, acts: Tensor, names: Tensor | None) -> Tensor:
         return acts.clamp(max=self.spec.basic)
 
-    def _legal(self, legal: Tensor, names: Tensor | None) -> Tensor:
-        basic, targets = legal.split([self.spec.basic, legal.shape[-1] - self.spec.basic], dim=-1)
-        return torch.cat([basic, targets.any(dim=-1, keepdim=True)], dim=-1)
+    def _merged(self, shares: Tensor, names: Tensor | None) -> Tensor:
+        basic, targets = shares.split([self.spec.basic, shares.shape[-1] - self.spec.basic], dim=-1)
+        return torch.cat([basic, targets.sum(dim=-1, keepdim=True)], dim=-1)
 
     def _rows(self, inputs: Tensor, names: Tensor | None, avail_mask: Tensor, last_actions: Tensor) -> Rows:
         may = self.spec.legal_acts(avail_mask)[..., self.spec.basic :]
         return Rows(
             inputs, pairs=torch.stack([may, self.pointed(last_actions, may.shape[-1])], dim=-1).to(inputs.dtype)
         )
+
+    def target_shares(self, actions: Tensor) -> Tensor:
+        """As `pointed`, of actions that are distributions, `actions (..., A, U)`: with gradients, (..., A, E)."""
+        pairs = actions.unflatten(-1, (-1, max(self.spec.symbols, 1)))
+        return pairs.sum(dim=-1)[..., self.spec.basic :]
 
     def pointed(self, actions: Tensor, entities: int) -> Tensor:
         """At whom `actions (..., A)` point: bool (..., A, E)."""

@@ -23,14 +23,18 @@ class SlotLinear(nn.Module):
         """
         Args:
             rows (M, E, I): shared by all that look at them.
-            mask (K, M, A, E): which of them each one reads.
+            mask (..., M, A, E): which of them each one reads.
 
         Returns:
-            (K, M, A, outputs)
+            (..., M, A, outputs)
         """
         slots, width = self.weight.shape[0], self.weight.shape[1] - 1
         if rows.shape[-2:] != (slots, width):
             raise ValueError(f"this layer reads {slots} slots of width {width}, got {tuple(rows.shape[-2:])}")
+        if mask.shape[-2] == 1 or bool((mask == mask[..., :1, :]).all()):  # all agents read the same, once
+            there = mask[..., 0, :, None].to(rows.dtype)
+            flat = torch.cat([rows * there, there], dim=-1).flatten(-2) @ self.weight.flatten(0, 1) + self.bias
+            return flat.unsqueeze(-2).expand(*mask.shape[:-1], -1)
         # each slot's part is computed once, whoever reads it
         parts = torch.einsum("mei,eih->meh", rows, self.weight[:, :-1]) + self.weight[:, -1]
         return torch.matmul(mask.to(parts.dtype), parts) + self.bias
