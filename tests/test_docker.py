@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from test_run_sh import FAKE_PYTHON
 
+from envs.smac.games import SOURCES
 from utils.version import git_revision
 
 ROOT = Path(__file__).parents[1]
@@ -77,9 +78,9 @@ def test_images_are_pinned_and_for_no_root():
         assert [rest for word, rest in instructions(name) if word == "USER"][-1] == "10000"
     tag = next(rest for word, rest in instructions("Dockerfile.sc2") if word == "FROM")
     assert f"--tag {tag} " in (FOLDER / "build.sh").read_text()
-    sources = re.findall(r"https://\S+", (FOLDER / "Dockerfile.sc2").read_text())
-    assert len(sources) == 2
-    assert all(re.fullmatch(r"https://github.com/oxwhirl/smac(v2)?/archive/[0-9a-f]{40}\.zip", url) for url in sources)
+    packages = re.findall(r"https://\S+", (FOLDER / "Dockerfile.sc2").read_text())
+    assert packages == list(SOURCES.values())
+    assert all(re.fullmatch(r"https://github.com/oxwhirl/\w+/archive/[0-9a-f]{40}\.zip", url) for url in packages)
 
 
 def test_a_change_of_the_source_installs_nothing():
@@ -165,9 +166,8 @@ def test_the_lines_carried_out_and_the_entry_point_of_a_user_who_may_write_nothi
     assert not (image.at / "tests").exists()
 
     image.build("Dockerfile.sc2")
-    first, second = image.calls()
-    assert first == "python -m pip install --no-cache-dir -r requirements-sc2.txt"
-    assert second.startswith("python -m pip install --no-cache-dir --no-deps https://github.com/oxwhirl/smac/archive/")
+    packages = " ".join(SOURCES.values())
+    assert image.calls() == [f"python -m pip install --no-cache-dir --no-deps -r requirements-sc2.txt {packages}"]
     assert (image.at / "requirements-sc2.txt").exists()
 
     nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
