@@ -51,18 +51,26 @@ install() { # install the file $1, once
     if ! installed "$1"; then
         supported "$venv/bin/python" || make_venv
         echo "installing $1" >&2
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$root/$1" >&2 ||
+        local options=(--quiet --disable-pip-version-check)
+        # a whole list, without what pysc2 asks for beside it: the file says why
+        [[ "$1" != requirements-sc2.txt ]] || options+=(--no-deps)
+        "$venv/bin/python" -m pip install "${options[@]}" -r "$root/$1" >&2 ||
             fail "could not install $1; the next call tries again"
         hash_of "$root/$1" >"$venv/.installed-$1"
     fi
     exec 9<&-
 }
 
+install_tools() { # what the checks need; the stand-in for StarCraft II is tested through pysc2 itself
+    install requirements-dev.txt
+    install requirements-sc2.txt
+}
+
 install requirements.txt
 case "${1:-}" in
 test)
     shift
-    install requirements-dev.txt
+    install_tools
     cd "$root"
     "$venv/bin/python" -m ruff check .
     "$venv/bin/python" -m ruff format --check .
@@ -71,7 +79,7 @@ test)
     ;;
 tool)
     shift
-    install requirements-dev.txt
+    install_tools
     exec "$venv/bin/python" -m "$@"
     ;;
 python)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,6 +111,35 @@ def mounted(tmp_path) -> Iterator[Callable[[str], Path]]:
     yield mount
     for disk in disks:
         subprocess.run(["umount", disk], check=True)
+
+
+DOUBLES = Path(__file__).with_name("doubles")
+
+
+@pytest.fixture
+def smac(monkeypatch, tmp_path) -> Iterator[Path]:
+    """Doubles of SMAC and SMACv2 are there, also for programs that a test starts, and so is the folder of a game, which
+    this is.
+    """
+    game = tmp_path / "StarCraftII"
+    maps = game / "Maps" / "SMAC_Maps"
+    for file in (
+        game / "Versions/Base75689/SC2_x64",
+        *(maps / f"{m}.SC2Map" for m in ("3m", "3s5z", "MMM2", "32x32_flat")),
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    monkeypatch.setenv("SC2PATH", str(game))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(DOUBLES), os.environ.get("PYTHONPATH")])))
+    _forget_smac()
+    monkeypatch.syspath_prepend(str(DOUBLES))
+    yield game
+    _forget_smac()
+
+
+def _forget_smac() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("smac", "smacv2")]:
+        del sys.modules[name]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

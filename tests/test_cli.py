@@ -129,7 +129,9 @@ def short(task: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("algorithm", "task"), pairs())
-def test_every_yaml_runs(results, algorithm, task):
+def test_every_yaml_runs(results, algorithm, task, request):
+    if task.startswith("smac"):
+        request.getfixturevalue("smac")
     scripted = algorithm == "scripted"
     more = ["evaluate=true"] if scripted else []
     words = [f"--config={algorithm}", f"--env-config={task}", "with"]

@@ -71,7 +71,7 @@ def test_the_setting_that_takes_most_is_named(monkeypatch, key):
         memory.check(load_config([*WORDS, f"{key}=9000"]))
 
 
-def test_the_yaml_files_fit_into_four_gigabytes(monkeypatch):
+def test_the_yaml_files_fit_into_four_gigabytes(monkeypatch, smac):
     monkeypatch.setattr(memory, "available", lambda device: 4 * 10**9)
     for algorithm in config_names("algs"):
         for task in config_names("envs") if algorithm == "aqmix" else ["sc2_sz"]:

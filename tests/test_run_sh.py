@@ -27,7 +27,7 @@ echo "$$ $PWD ${PYTHONPATH:-}" >"$FAKE/started"
 
 
 class Checkout:
-    """A copy of run.sh and two requirement files, and a PATH with nothing but stand-ins and a few tools."""
+    """A copy of run.sh and three requirement files, and a PATH with nothing but stand-ins and a few tools."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a checkout"
@@ -38,6 +38,7 @@ class Checkout:
         shutil.copy(ROOT / "run.sh", self.root)
         (self.root / "requirements.txt").write_text("one==1\n")
         (self.root / "requirements-dev.txt").write_text("two==2\n")
+        (self.root / "requirements-sc2.txt").write_text("three==3\n")
         for tool in TOOLS:
             found = shutil.which(tool)
             assert found or tool == "flock"  # not every system has that one
@@ -77,8 +78,11 @@ def checkout(tmp_path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def pip(file: str) -> str:
-    return f"python -m pip install --quiet --disable-pip-version-check -r R/{file}"
+def pip(file: str, options: str = "") -> str:
+    return f"python -m pip install --quiet --disable-pip-version-check{options} -r R/{file}"
+
+
+TOOLS_INSTALLED = [pip("requirements-dev.txt"), pip("requirements-sc2.txt", " --no-deps")]
 
 
 @pytest.mark.parametrize("script", ["run.sh", ".ci/run"])
@@ -131,7 +135,7 @@ def test_tests_run_what_ci_runs(checkout, tmp_path):
     assert checkout.call("test", "-k", "config", cwd=tmp_path)[0] == 0
     assert checkout.calls()[1:] == [
         pip("requirements.txt"),
-        pip("requirements-dev.txt"),
+        *TOOLS_INSTALLED,
         "python -m ruff check .",
         "python -m ruff format --check .",
         "python -m mypy",
@@ -145,7 +149,7 @@ def test_tests_run_what_ci_runs(checkout, tmp_path):
 
 def test_a_tool_alone(checkout):
     assert checkout.call("tool", "pytest", "-k", "config")[0] == 0
-    assert checkout.calls()[2:] == [pip("requirements-dev.txt"), "python -m pytest -k config"]
+    assert checkout.calls()[2:] == [*TOOLS_INSTALLED, "python -m pytest -k config"]
 
 
 def test_any_program_runs_in_the_environment(checkout, tmp_path):

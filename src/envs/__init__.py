@@ -8,6 +8,7 @@ from envs.particle.resource_collection.env import ResourceCollectionEnv
 from envs.particle.speaker_listener import SpeakerListenerEnv
 from envs.pettingzoo.env import PettingZooEnv
 from envs.rescue.env import RescueEnv
+from envs.smac.env import SmacEnv
 from envs.starcraft.env import StarCraftEnv
 
 REGISTRY: dict[str, type[EntityEnv]] = {
@@ -17,6 +18,7 @@ REGISTRY: dict[str, type[EntityEnv]] = {
     "pettingzoo": PettingZooEnv,
     "rescue": RescueEnv,
     "resource_collection": ResourceCollectionEnv,
+    "smac": SmacEnv,
     "speaker_listener": SpeakerListenerEnv,
     "starcraft": StarCraftEnv,
 }

@@ -1,5 +1,6 @@
 """The version of Muster, and the facts that make a run repeatable."""
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -24,12 +25,17 @@ def versions() -> dict[str, str | None]:
 
 
 def git_revision(root: Path = ROOT) -> dict[str, Any]:
-    """The checked-out commit, and whether files differ from it; both None outside a git checkout or without git."""
+    """The checked-out commit, and whether files differ from it; both None outside a git checkout or without git.
+
+    In a container, which has no git, what its image was built of (`docker/build.sh`): MUSTER_REVISION is the commit,
+    followed by "dirty" where files differed.
+    """
     try:
         commit = _git(root, "rev-parse", "HEAD")
         changed = _git(root, "status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
-        return {"commit": None, "dirty": None}
+        commit, _, changed = os.environ.get("MUSTER_REVISION", "").partition(" ")
+        return {"commit": commit or None, "dirty": bool(changed) if commit else None}
     return {"commit": commit.strip(), "dirty": bool(changed.strip())}
 
 
