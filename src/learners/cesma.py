@@ -49,8 +49,8 @@ class CesmaLearner(Learner):
     OPTIMISER = torch.optim.Adam
     #: whether messages are symbols, or mixtures of symbols
     HARD: ClassVar[bool] = True
-    #: of the soft-max that gradients of messages come from; which symbols are drawn does not depend on it. At 1 those of
-    #: a sender that is sure of itself vanish, and two meanings that came to share a symbol go on sharing it.
+    #: of the soft-max that gradients of messages come from; which symbols are drawn does not depend on it. At 1 that of
+    #: a sender that is sure of itself vanishes, and two meanings that came to share a symbol go on sharing it.
     TEMPERATURE: ClassVar[float] = 2.0
     #: who is imitated; None in tests of what has been learnt
     expert: Controller | None = None
