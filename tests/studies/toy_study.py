@@ -1,6 +1,19 @@
 """A study that takes seconds: two methods and a scripted team, on a task that needs nothing."""
 
-from studies.declaration import Bars, Cell, Column, Curves, Point, Row, Study
+from dataclasses import replace
+
+from studies.declaration import (
+    Bars,
+    Cell,
+    Column,
+    Curves,
+    LearningCurves,
+    LearningLine,
+    LearningPanel,
+    Point,
+    Row,
+    Study,
+)
 
 TASK = "sc2_3m"
 SHORT = {"env_args.episode_limit": 8}
@@ -59,4 +72,19 @@ SINGLE = Study(
     figure=Bars((RETURN,), "return"),
     **COMMON,
 )
-REGISTRY = {study.name: study for study in (TOY, CURVES, SINGLE)}
+#: two of the toy's methods in the course of training
+LEARNING = Study(
+    name="toy_learning",
+    title="Toy learning",
+    rows=(ROWS[0], replace(ROWS[1], reference="random")),
+    columns=(RETURN, replace(RETURN, until=True)),
+    figure=LearningCurves(
+        "return",
+        (
+            LearningPanel("a toy", RETURN, (LearningLine("random", "random", style=":"), LearningLine("A", "A-QMIX"))),
+            LearningPanel("without expert", RETURN, (LearningLine("expert", "A-QMIX", "expert/", "--"),)),
+        ),
+    ),
+    **COMMON,
+)
+REGISTRY = {study.name: study for study in (TOY, CURVES, SINGLE, LEARNING)}
