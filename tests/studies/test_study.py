@@ -212,6 +212,16 @@ def test_learning_curves_are_published_and_drawn_again(copied, tmp_path, monkeyp
         assert list(line[number].get_ydata()) == pytest.approx(list(other[number].get_ydata()), rel=1e-5)
 
 
+def test_an_expert_and_its_students_are_drawn_one_after_the_other(results, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    assert carry_out("toy_taught", "--t-max=60", "--seeds", "0", results=results) == 0
+    expert, students = (line.get_xdata() for line in drawn[0].axes[0].lines)
+    assert expert[0] == 0
+    assert expert[-1] == students[0] > 0
+    assert students[-1] == newest(results / "sc2_3m" / "cesma" / "seed0") >= 60
+
+
 def test_publishing_a_run(finished, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(SRC.parent / "benchmarks")
     import publish

@@ -80,11 +80,25 @@ LEARNING = Study(
     columns=(RETURN, replace(RETURN, until=True)),
     figure=LearningCurves(
         "return",
+        (LearningPanel("a toy", RETURN, (LearningLine("random", "random", style=":"), LearningLine("A", "A-QMIX"))),),
+    ),
+    **COMMON,
+)
+CESMA = Row("CESMA", Cell("cesma", "cesma", TASK, SHORT))
+#: an expert and its students, who are trained in one run
+TAUGHT = Study(
+    name="toy_taught",
+    title="Toy students",
+    rows=(CESMA,),
+    columns=(RETURN,),
+    figure=LearningCurves(
+        "return",
         (
-            LearningPanel("a toy", RETURN, (LearningLine("random", "random", style=":"), LearningLine("A", "A-QMIX"))),
-            LearningPanel("without expert", RETURN, (LearningLine("expert", "A-QMIX", "expert/", "--"),)),
+            LearningPanel(
+                "a toy", RETURN, (LearningLine("expert", "CESMA", "expert/", "--"), LearningLine("students", "CESMA"))
+            ),
         ),
     ),
     **COMMON,
 )
-REGISTRY = {study.name: study for study in (TOY, CURVES, SINGLE, LEARNING)}
+REGISTRY = {study.name: study for study in (TOY, CURVES, SINGLE, LEARNING, TAUGHT)}
