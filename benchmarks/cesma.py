@@ -37,7 +37,7 @@ EQUAL = {"batch_size": -(-BATCH // LIMIT), "buffer_size": 8000}
 PIECES = {"sequence_length": 1, "buffer_size": 200_000}
 BATCHES = {
     "1,024 transitions": (EQUAL, EQUAL),
-    "64, students 32 transitions": ({**PIECES, "batch_size": 64}, {**PIECES, "batch_size": 32}),
+    "64 transitions, students 32": ({**PIECES, "batch_size": 64}, {**PIECES, "batch_size": 32}),
 }
 
 
