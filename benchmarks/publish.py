@@ -7,8 +7,9 @@ Writes the settings, the seed among them (`config.json`), the command, the revis
 updates (`run.json`), every test (`tests.csv`: one row per step and team), the last one in full (`evaluation.json`), and
 of a checkpoint what evaluating it again takes.
 
-Of a study: `table.md`, `table.csv`, `figure.png`, and for each model that was tested, in `<task>/<cell>/seed<k>`, the
-settings and record of its training and the tests that the table is made of, in full (`evaluation*.json`).
+Of a study: `table.md`, `table.csv`, `figure.png`, `curves.csv` where there are learning curves, and for each model that
+was tested, in `<task>/<cell>/seed<k>`, the settings and record of its training and the tests that the table is made of,
+in full (`evaluation*.json`). `benchmarks/redraw.py` draws the figure again from that.
 """
 
 import argparse
@@ -85,7 +86,7 @@ def publish_study(folder: Path, name: str, registry: Mapping[str, Study] = REGIS
     table, _, command = (folder / "table.md").read_text(encoding="utf-8").rstrip().rpartition("\n")
     command = shlex.join(without_places(shlex.split(command)))
     (target / "table.md").write_text(f"{table}\n    {command}\n", encoding="utf-8")
-    for file in ("table.csv", "figure.png"):
+    for file in ("table.csv", "figure.png", *["curves.csv"] * (folder / "curves.csv").exists()):
         shutil.copy(folder / file, target / file)
     for cell in study.cells:
         shutil.rmtree(target / cell.path, ignore_errors=True)  # earlier ones may be of seeds that are gone

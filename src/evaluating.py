@@ -17,7 +17,7 @@ from utils.checkpoints import load_checkpoint, not_finite
 from utils.config import Config
 from utils.errors import RunFailed, UserError, one_line
 from utils.interrupt import GivenUp, Interrupted, StopSignal
-from utils.logging import Recorder
+from utils.logging import Recorder, metric_name
 from utils.records import write_json
 from utils.seeding import derive_seed
 from utils.video import Film, check_video_path
@@ -82,8 +82,7 @@ def test(config: Config, recorder: Recorder, stop: StopSignal, runner: Runner, t
         return {}
     for name, summaries in results.items():
         for figure, summary in summaries.items():
-            suffix = "" if figure == "comm_frequency" else "_mean"
-            recorder.scalar(f"test/{name}/{figure}{suffix}", summary["mean"], t_env)
+            recorder.scalar(metric_name(name, figure), summary["mean"], t_env)
     write_json(recorder.run_dir / "evaluation.json", results)
     recorder.note(f"test at {t_env:,} steps: {describe(results)}")
     return results

@@ -65,9 +65,10 @@ def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY, final: b
 
 
 def _run(study: Study, options: argparse.Namespace, overrides: list[str], command: str, stop: StopSignal) -> int:
+    from studies.curves import write_curves
     from studies.engine import Engine  # late: neither --help nor a misspelt name should wait for the networks' code
     from studies.figures import draw
-    from studies.tables import write_csv, write_markdown
+    from studies.tables import curves, write_csv, write_markdown
 
     seeds = study.seeds if options.seeds is None else options.seeds
     engine = Engine(study, seeds, options.results, stop, overrides, options.t_max, options.evaluate_only)
@@ -77,7 +78,11 @@ def _run(study: Study, options: argparse.Namespace, overrides: list[str], comman
     write_markdown(folder / "table.md", study, results, command)
     write_csv(folder / "table.csv", study, results)
     draw(folder / "figure.png", study, results)
-    print(f"wrote {folder / 'table.md'}, table.csv, figure.png")
+    wrote = "table.csv, figure.png"
+    if lines := curves(study, results):
+        write_curves(folder / "curves.csv", lines)
+        wrote += ", curves.csv"
+    print(f"wrote {folder / 'table.md'}, {wrote}")
     for what in engine.failed:
         print(f"failed: {what}", file=sys.stderr)
     for place, other in engine.busy.items():

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from utils.logging import metric_name
+
 #: A team and a figure of its test, such as ("5", "return").
 Figure = tuple[str, str]
 
@@ -64,7 +66,7 @@ class Row:
     settings: Mapping[str, object] = field(default_factory=dict)
     #: the paper's mean, and its deviation where it prints one
     paper: Mapping[Figure, tuple[float, float | None]] = field(default_factory=dict)
-    #: label of the row that relative columns divide by
+    #: label of the row that relative columns divide by, and whose figure those of `until` wait for
     reference: str = ""
 
     @property
@@ -82,11 +84,19 @@ class Column:
     #: divided, seed by seed, by the same figure in the row's reference
     relative: bool = False
     digits: int = 1
+    #: instead of the figure itself: environment steps until it first reaches, in the tests in the course of training,
+    #: what the row's reference has in the end
+    until: bool = False
 
     @property
     def title(self) -> str:
         """Its head in the table."""
-        return f"{'relative ' * self.relative}{self.figure}, {self.team}"
+        return f"{self.what}, {self.team}"
+
+    @property
+    def what(self) -> str:
+        """Its figure, and what is made of it, in a few words."""
+        return "relative " * self.relative + "steps until " * self.until + self.figure
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,41 @@ class TeamSizes:
 
 
 @dataclass(frozen=True)
+class LearningLine:
+    """A row's tests in the course of training; of a scripted team, its test as a horizontal line."""
+
+    #: in the legend; lines of one label have one colour in all panels
+    label: str
+    #: label of the row
+    row: str
+    #: what stands before `test/` in the names of the recorded tests, such as "expert/"
+    prefix: str = ""
+    #: as matplotlib writes it: "-", "--", ":"
+    style: str = "-"
+
+
+@dataclass(frozen=True)
+class LearningPanel:
+    """Lines of one task."""
+
+    title: str
+    #: what is drawn
+    column: Column
+    lines: tuple[LearningLine, ...]
+
+
+@dataclass(frozen=True)
+class LearningCurves:
+    """Performance against environment steps: a middle over seeds, in the envelope of all seeds."""
+
+    ylabel: str
+    #: side by side, each with axes of its own
+    panels: tuple[LearningPanel, ...]
+    #: mean | median
+    middle: str = "mean"
+
+
+@dataclass(frozen=True)
 class Study:
     """Methods, how they are trained and tested, and the paper's numbers to lay beside them, where there is a paper."""
 
@@ -137,7 +182,7 @@ class Study:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
-    figure: Bars | Curves | TeamSizes
+    figure: Bars | Curves | TeamSizes | LearningCurves
     #: where the paper's numbers stand; empty: there is no paper
     source: str = ""
     #: environment steps that the paper trains for, and the updates that it makes of them
@@ -178,7 +223,22 @@ class Study:
         if isinstance(figure, TeamSizes):
             kept = ((title, tuple(line for line in lines if line[1] in labels)) for title, lines in figure.panels)
             figure = replace(figure, panels=tuple((title, lines) for title, lines in kept if lines))
+        elif isinstance(figure, LearningCurves):
+            parts = (
+                replace(panel, lines=tuple(line for line in panel.lines if line.row in labels))
+                for panel in figure.panels
+            )
+            figure = replace(figure, panels=tuple(panel for panel in parts if panel.lines))
         return replace(self, rows=rows, figure=figure)
+
+    def metrics(self, row: Row) -> frozenset[str]:
+        """The recorded metrics whose curves the table and the figure need of `row`."""
+        names = {metric_name(column.team, column.figure) for column in self.columns if column.until}
+        if isinstance(self.figure, LearningCurves):
+            for panel in self.figure.panels:
+                name = metric_name(panel.column.team, panel.column.figure)
+                names |= {line.prefix + name for line in panel.lines if line.row == row.label}
+        return frozenset(names if row.cell.learns else ())
 
     def row(self, label: str) -> Row:
         """The row of that label."""

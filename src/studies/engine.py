@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import main
+from studies.curves import Curve, read_curves
 from studies.declaration import Cell, Row, Study, assignments
 from studies.stored import (
     SETTINGS,
@@ -71,6 +72,8 @@ class Outcome:
     evaluation: Mapping[str, Mapping[str, Mapping[str, float]]]
     #: its training was killed, and nobody has continued it
     died: bool = False
+    #: recorded metric -> its curve, of those that the study draws or counts by
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
 
 #: label of a row -> one outcome per seed; none where a run failed or is missing
@@ -269,6 +272,7 @@ class Engine:
             revisions=tuple(revision(info) for info in [facts, *map(read_json, trained)]),
             evaluation=record["evaluation"],
             died=checkpoint is not None and died(checkpoint.parents[2]),
+            curves={} if checkpoint is None else read_curves(checkpoint.parents[2], self.study.metrics(row)),
         )
 
     def _testing_words(self, row: Row) -> list[str]:

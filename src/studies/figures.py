@@ -1,16 +1,25 @@
 """One picture of a study. matplotlib is imported here alone, and only when a figure is drawn."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from studies.declaration import Bars, Column, Curves, Study, TeamSizes
+import numpy as np
+
+from studies.curves import lay_over
+from studies.declaration import Bars, Column, Curves, LearningCurves, LearningPanel, Study, TeamSizes
 from studies.engine import Results
 from studies.statistics import Summary
 from studies.tables import extent, summary
+from utils.logging import metric_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Panels of learning curves that stand beside each other; more of them go below.
+_ABREAST = 3
 
 
 def draw(path: Path, study: Study, results: Results) -> None:
@@ -18,6 +27,12 @@ def draw(path: Path, study: Study, results: Results) -> None:
     from matplotlib.figure import Figure
 
     figure, width, height, panels = study.figure, 6.4, 4.8, 1
+    if isinstance(figure, LearningCurves):
+        picture = Figure(layout="constrained")
+        picture.suptitle(f"{study.title}\n{extent(results)}")
+        _draw_learning_curves(picture, study, figure, results)
+        picture.savefig(path, dpi=150)
+        return
     if isinstance(figure, Bars):
         width = max(width, 1.1 * len(study.rows))
     elif isinstance(figure, TeamSizes):
@@ -110,6 +125,56 @@ def _draw_team_sizes(axes: "Axes", study: Study, figure: TeamSizes, panel: int, 
     if panel == 0:  # the panels share the axis
         axes.set_ylabel(f"{figure.ylabel}, 95 % interval")
     axes.set_title(title)
+
+
+def _draw_learning_curves(picture: "Figure", study: Study, figure: LearningCurves, results: Results) -> None:
+    """Tasks have neither an axis nor a legend in common with others, but colours, and the legend that explains them."""
+    from matplotlib.ticker import EngFormatter
+
+    abreast = min(len(figure.panels), _ABREAST)
+    rows = -(-len(figure.panels) // abreast)
+    picture.set_size_inches(max(6.4, 4.0 * abreast), 1.4 + 3.4 * rows)
+    labels = dict.fromkeys(line.label for panel in figure.panels for line in panel.lines)
+    colours = {label: f"C{number}" for number, label in enumerate(labels)}
+    places = picture.subplots(rows, abreast, squeeze=False).ravel()
+    for axes, panel in zip(places, figure.panels, strict=False):
+        _draw_learning_panel(axes, study, figure, panel, colours, results)
+        axes.grid(axis="y", alpha=0.3)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.set_title(panel.title)
+        axes.set_xlabel("environment steps")
+    for axes in places[len(figure.panels) :]:
+        axes.set_axis_off()
+    for axes in places[::abreast]:
+        axes.set_ylabel(f"{figure.ylabel}, {figure.middle} and range of seeds")
+    drawn = {label: handle for axes in places for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if drawn:
+        picture.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4)
+
+
+def _draw_learning_panel(
+    axes: "Axes",
+    study: Study,
+    figure: LearningCurves,
+    panel: LearningPanel,
+    colours: Mapping[str, str],
+    results: Results,
+) -> None:
+    middle = {"mean": lambda values: values.mean(axis=0), "median": lambda values: np.median(values, axis=0)}
+    for line in panel.lines:
+        row = study.row(line.row)
+        look: dict[str, Any] = {"color": colours[line.label], "linestyle": line.style, "label": line.label}
+        if not row.cell.learns:
+            of = summary(results, row, panel.column)
+            if of is not None:
+                axes.axhline(of.mean, **look)
+            continue
+        name = line.prefix + metric_name(panel.column.team, panel.column.figure)
+        curves = [curve for outcome in results[row.label] if (curve := outcome.curves.get(name))]
+        band = lay_over(curves, middle[figure.middle])
+        if band is not None:
+            axes.plot(band.steps, band.middle, **look)
+            axes.fill_between(band.steps, band.low, band.high, color=look["color"], alpha=0.2, linewidth=0)
 
 
 def _mark_paper(axes: "Axes", places: list[tuple[float, float]]) -> None:

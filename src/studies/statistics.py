@@ -16,7 +16,7 @@ _T = (
 @dataclass(frozen=True)
 class Summary:
     """Mean and median of `n` values; their sample deviation (ddof = 1) and the bounds of the mean's 95 % t interval,
-    which one value alone does not have.
+    which neither one value alone has nor values of which one is infinite.
     """
 
     n: int
@@ -32,6 +32,8 @@ def summarise(values: Sequence[float]) -> Summary | None:
     n = len(values)
     if n < 2:
         return Summary(n, values[0], values[0]) if n else None
+    if math.inf in values:
+        return Summary(n, math.inf, median(values))
     mean, std = fmean(values), stdev(values)
     half = t_quantile(n - 1) * std / math.sqrt(n)
     return Summary(n, mean, median(values), std, mean - half, mean + half)

@@ -42,10 +42,15 @@ def newest_sound(folder: Path) -> Path | None:
     return None
 
 
+def recorded_runs(folder: Path) -> list[Path]:
+    """The records of the runs in `folder`, from the first to the latest."""
+    runs = (run for run in (folder / "sacred").glob("*") if run.name.isdecimal())
+    return sorted(runs, key=lambda run: int(run.name))
+
+
 def latest_run(folder: Path) -> Path | None:
     """The record of the latest run in `folder`."""
-    runs = (run for run in (folder / "sacred").glob("*") if run.name.isdecimal())
-    return max(runs, key=lambda run: int(run.name), default=None)
+    return next(reversed(recorded_runs(folder)), None)
 
 
 def died(folder: Path) -> bool:

@@ -1,16 +1,24 @@
 """From outcomes to numbers: the values of a row and column, a table for readers, a table for programs."""
 
 import csv
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 
+from studies.curves import Curves, steps_until
 from studies.declaration import WORST, Column, Row, Study
 from studies.engine import Outcome, Results
 from studies.statistics import Summary, summarise
+from utils.logging import metric_name
 
 
 def values(results: Results, row: Row, column: Column) -> list[float]:
-    """One value per seed (a scripted team: one), the mean over that model's test episodes."""
+    """One value per seed (a scripted team: one): the mean over that model's test episodes, or steps until its curve is
+    there, infinite where it never is.
+    """
+    if column.until:
+        return _steps_until(results, row, column)
     found = {outcome.seed: _mean(outcome, column) for outcome in results[row.label]}
     if column.relative:
         whole = {outcome.seed: _mean(outcome, column) for outcome in results.get(row.reference, [])}
@@ -26,7 +34,27 @@ def summary(results: Results, row: Row, column: Column) -> Summary | None:
 def worst(results: Results, row: Row, column: Column) -> float | None:
     """The worst seed's value; None where nothing was measured, or the figure is neither good nor bad."""
     found = values(results, row, column)
+    if column.until:
+        return max(found, default=None)
     return WORST[column.figure](found) if found and column.figure in WORST else None
+
+
+def curves(study: Study, results: Results) -> Curves:
+    """The curves behind the study's figure and table."""
+    return {
+        (row.cell.place(outcome.seed), name): curve
+        for row in study.rows
+        for outcome in results[row.label]
+        for name, curve in sorted(outcome.curves.items())
+    }
+
+
+def _steps_until(results: Results, row: Row, column: Column) -> list[float]:
+    aims = [value for outcome in results.get(row.reference, []) if (value := _mean(outcome, column)) is not None]
+    if not aims:
+        return []
+    aim, rising, name = fmean(aims), WORST[column.figure] is min, metric_name(column.team, column.figure)
+    return [steps_until(curve, aim, rising) for outcome in results[row.label] if (curve := outcome.curves.get(name))]
 
 
 def _mean(outcome: Outcome, column: Column) -> float | None:
@@ -47,7 +75,9 @@ def extent(results: Results) -> str:
 
 
 def write_csv(path: Path, study: Study, results: Results) -> None:
-    """One line per row and column; an empty field is a number that there is not."""
+    """One line per row and column; an empty field is a number that there is not, `inf` are steps until what was never
+    reached.
+    """
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
@@ -66,7 +96,7 @@ def write_csv(path: Path, study: Study, results: Results) -> None:
                 of = summary(results, row, column)
                 measured = [""] * 5 if of is None else [of.mean, of.std, of.low, of.high, of.median]
                 writer.writerow(
-                    [row.label, row.cell.path, column.team, "relative " * column.relative + column.figure, *measured]
+                    [row.label, row.cell.path, column.team, column.what, *measured]
                     + [worst(results, row, column), 0 if of is None else of.n]
                     + [_shared(_episodes(outcome, column.team) for outcome in outcomes)]
                     + [end(counts, default="") for counts in (steps, updates) for end in (min, max)]
@@ -95,7 +125,7 @@ def _means(study: Study, results: Results) -> str:
         for column, printed in columns:
             of = summary(results, row, column)
             few = f" (n = {of.n})" if of is not None and of.n < len(outcomes) else ""
-            cells += [_measured(of, column) + few, *[_printed(row, column)] * printed]
+            cells += [_measured(of, column, values(results, row, column)) + few, *[_printed(row, column)] * printed]
         rows.append(cells)
     return _table(head, rows)
 
@@ -106,8 +136,8 @@ def _medians(study: Study, results: Results) -> str:
         cells = [row.label]
         for column in study.columns:
             of, last = summary(results, row, column), worst(results, row, column)
-            middle = "-" if of is None else f"{of.median:.{column.digits}f}"
-            cells.append(middle if last is None else f"{middle} / {last:.{column.digits}f}")
+            middle = "-" if of is None else _number(of.median, column)
+            cells.append(middle if last is None else f"{middle} / {_number(last, column)}")
         rows.append(cells)
     return _table(["method", *(column.title for column in study.columns)], rows)
 
@@ -146,20 +176,35 @@ def _explanation(study: Study, results: Results) -> str:
             lines.append(f"**{ours}, the paper for {paper}**: too few for a comparison.")
         else:
             lines.append(ours + f"; the paper: {paper}" * bool(study.steps) + ".")
+    if any(column.until for column in study.columns):
+        aims = _list([f"{row.label} ({row.reference})" for row in study.rows if row.cell.learns and row.reference])
+        lines.append(
+            "Steps until: environment steps of the first test in the course of training that is as good as the mean "
+            "over seeds in this table, of the method in brackets. Such tests have fewer episodes, and the first of "
+            f"several that are so good may be so by luck: {aims}."
+        )
     dead = [f"{label} (seed {o.seed}, {o.step:,} steps)" for label, found in results.items() for o in found if o.died]
     if dead:
         lines.append(f"**The training died before its end, and was not continued: {_list(dead)}**.")
     return "  \n".join([*lines, *study.notes])
 
 
-def _measured(found: Summary | None, column: Column) -> str:
+def _measured(found: Summary | None, column: Column, each: Sequence[float]) -> str:
     if found is None:
         return "-"
-    digits = column.digits
-    text = f"{found.mean:.{digits}f}"
-    if found.std is not None:
-        text += f" ± {found.std:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    if math.isinf(found.mean):
+        return f"not reached by {each.count(math.inf)} of {len(each)}"
+    text = _number(found.mean, column)
+    if found.std is not None and found.low is not None and found.high is not None:
+        std, low, high = (_number(value, column) for value in (found.std, found.low, found.high))
+        text += f" ± {std} [{low}, {high}]"
     return text
+
+
+def _number(value: float, column: Column) -> str:
+    if column.until:
+        return "not reached" if math.isinf(value) else f"{value:,.0f}"
+    return f"{value:.{column.digits}f}"
 
 
 def _printed(row: Row, column: Column) -> str:
@@ -168,7 +213,9 @@ def _printed(row: Row, column: Column) -> str:
 
 
 def _paper(row: Row, column: Column) -> tuple[float | None, float | None]:
-    return (None, None) if column.relative else row.paper.get((column.team, column.figure), (None, None))
+    return (
+        (None, None) if column.relative or column.until else row.paper.get((column.team, column.figure), (None, None))
+    )
 
 
 def _episodes(outcome: Outcome, team: str) -> int:

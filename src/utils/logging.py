@@ -13,6 +13,13 @@ from typing import Any, TextIO
 from utils.records import named
 
 METRICS_FILE = "metrics.jsonl"
+
+
+def metric_name(team: str, figure: str) -> str:
+    """The name by which the mean of `figure` in a test of `team` is recorded."""
+    return f"test/{team}/{figure}" + "_mean" * (figure != "comm_frequency")
+
+
 #: The bar is drawn anew at most every so many seconds.
 _REDRAW = 0.1
 

@@ -5,7 +5,16 @@ from dataclasses import replace
 import matplotlib.figure
 import pytest
 
-from studies.declaration import Cell, Column, Row, Study, TeamSizes
+from studies.declaration import (
+    Cell,
+    Column,
+    LearningCurves,
+    LearningLine,
+    LearningPanel,
+    Row,
+    Study,
+    TeamSizes,
+)
 from studies.engine import Outcome
 from studies.figures import draw
 
@@ -21,6 +30,33 @@ STUDY = Study(
     rows=ROWS,
     columns=COLUMNS,
     figure=TeamSizes(COLUMNS, "battles won", (3, 5), (("left", (("One", "one"),)), ("right", (("Two", "two"),)))),
+)
+
+
+#: four tasks' panels, of which the first has everything
+LEARNING = Study(
+    name="learning",
+    title="Learning",
+    seeds=(0, 1),
+    rows=(*ROWS, Row("rules", Cell("rules", "scripted", "sc2_sz"))),
+    columns=COLUMNS,
+    figure=LearningCurves(
+        "won",
+        (
+            LearningPanel(
+                "first",
+                COLUMNS[0],
+                (
+                    LearningLine("expert", "one", "expert/", "--"),
+                    LearningLine("students", "one"),
+                    LearningLine("Rules", "rules", style=":"),
+                ),
+            ),
+            LearningPanel("second", COLUMNS[1], (LearningLine("students", "one"), LearningLine("Two", "two"))),
+            LearningPanel("third", COLUMNS[1], (LearningLine("Two", "two"),)),
+            LearningPanel("fourth", COLUMNS[1], (LearningLine("Two", "two"),)),
+        ),
+    ),
 )
 
 
@@ -61,3 +97,42 @@ def test_intervals_stand_beside_each_other(tmp_path, monkeypatch):
     draw(tmp_path / "figure.png", study, results)
     places = [box.lines[0].get_xdata()[0] for box in drawn[0].axes[0].containers]
     assert places == [pytest.approx(3.98), pytest.approx(4.02)]
+
+
+def test_learning_curves(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    small, large = "test/3-5/battle_won_mean", "test/6/battle_won_mean"
+    one = [
+        {"expert/" + small: [(0, 0.0), (100, 1.0)], small: [(100, 0.25), (200, 0.5)]},
+        {"expert/" + small: [(0, 0.5), (100, 0.5)], small: [(100, 0.75), (200, 1.0)], large: []},
+    ]
+    results = {
+        "one": [replace(outcome(seed, 0.5), curves=curves) for seed, curves in enumerate(one)],
+        "two": [replace(outcome(0, 0.5), curves={large: [(0, 0.0), (200, 1.0)]})],
+        "rules": [outcome(None, 0.875)],
+    }
+    draw(tmp_path / "figure.png", LEARNING, results)
+    first, second, *_ = axes = drawn[0].axes
+    expert, students, rules = first.lines
+    assert expert.get_xydata().tolist() == [[0, 0.25], [100, 0.75]]
+    assert students.get_xydata().tolist() == [[100, 0.5], [200, 0.75]]  # they begin where the expert ends
+    assert [line.get_linestyle() for line in first.lines] == ["--", "-", ":"]
+    assert rules.get_ydata() == [0.875, 0.875]
+    (envelope,) = first.collections[1].get_paths()
+    assert {tuple(corner) for corner in envelope.vertices.tolist()} == {(100, 0.25), (100, 0.75), (200, 0.5), (200, 1)}
+    assert [line.get_label() for line in second.lines] == ["Two"]  # what was not measured is left out
+    assert second.lines[0].get_xydata().tolist() == [[0, 0], [200, 1]]
+    assert [part.get_title() for part in axes if part.axison] == ["first", "second", "third", "fourth"]
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["expert", "students", "Rules", "Two"]
+    assert len({line.get_color() for part in axes for line in part.lines if line.get_label() == "Two"}) == 1
+
+
+def test_learning_curves_may_show_the_median(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    figure = replace(LEARNING.figure, panels=LEARNING.figure.panels[2:3], middle="median")
+    seeds = [{"test/6/battle_won_mean": [(0, value), (100, value)]} for value in (0.0, 0.25, 1.0)]
+    results = {"one": [], "two": [replace(outcome(0, 0.5), curves=curves) for curves in seeds], "rules": []}
+    draw(tmp_path / "figure.png", replace(LEARNING, figure=figure), results)
+    assert drawn[0].axes[0].lines[0].get_ydata().tolist() == [0.25, 0.25]

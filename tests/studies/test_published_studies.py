@@ -9,7 +9,7 @@ import builders
 import study
 from studies import REGISTRY, mipi
 from studies.copa import INTERVALS
-from studies.declaration import Bars, TeamSizes
+from studies.declaration import WORST, Bars, LearningCurves, TeamSizes
 from utils.config import load_config
 
 STUDIES = list(REGISTRY.values())
@@ -24,12 +24,17 @@ def test_a_declaration_holds_together(found):
     labels = [row.label for row in found.rows]
     assert len(set(labels)) == len(labels)
     assert {row.reference for row in found.rows} <= {"", *labels}
+    assert {column.figure for column in found.columns if column.until} <= set(WORST)
     for row in found.rows:
         assert found.cells[[cell.path for cell in found.cells].index(row.cell.path)] == row.cell
     if isinstance(found.figure, Bars | TeamSizes):
         assert set(found.figure.columns) <= set(found.columns)
         if isinstance(found.figure, TeamSizes):
             assert sorted(label for _, lines in found.figure.panels for _, label in lines) == sorted(labels)
+        return
+    if isinstance(found.figure, LearningCurves):
+        assert {line.row for panel in found.figure.panels for line in panel.lines} <= set(labels)
+        assert found.figure.middle in ("mean", "median")
         return
     for _, points in found.figure.lines:
         assert {point.row for point in points} <= set(labels)
@@ -44,7 +49,7 @@ def test_a_study_can_be_limited_to_a_task(found):
         assert part.rows == tuple(row for row in found.rows if row.cell.task == task)
         assert part.tasks == (task,)
     if len(found.tasks) > 1:  # the other figures name rows, which must not be missing
-        assert isinstance(found.figure, TeamSizes)
+        assert isinstance(found.figure, TeamSizes | LearningCurves)
         panels = [panel for task in found.tasks for panel in found.on([task]).figure.panels]
         assert panels == list(found.figure.panels)
 

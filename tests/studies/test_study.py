@@ -14,6 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
+import matplotlib.figure
 import pytest
 import toy_study
 from conftest import tiny_overrides
@@ -176,6 +177,49 @@ def test_publishing(finished, tmp_path, monkeypatch):
     assert table.splitlines()[-1].startswith("    python src/study.py toy --t-max=60 --seeds 0 1 with device=cpu ")
     for path in (path for path in target.rglob("*.*") if path.suffix != ".png"):
         assert str(finished) not in path.read_text(encoding="utf-8")
+
+
+def test_learning_curves_are_published_and_drawn_again(copied, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(SRC.parent / "benchmarks")
+    import publish
+    import redraw
+
+    assert carry_out("toy_learning", "--t-max=60", results=copied) == 0
+    with open(copied / "toy_learning" / "curves.csv", newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    for seed in (0, 1):
+        metrics = (copied / f"sc2_3m/aqmix/seed{seed}/sacred/1/metrics.jsonl").read_text().splitlines()
+        tests = [entry for line in metrics if (entry := json.loads(line))["name"] == "test/3/return_mean"]
+        assert len(tests) > 1
+        found = [line for line in lines if line["model"] == f"sc2_3m/aqmix/seed{seed}"]
+        assert {line["metric"] for line in found} == {"test/3/return_mean"}
+        assert [int(line["step"]) for line in found] == [entry["step"] for entry in tests]
+        assert [float(line["value"]) for line in found] == pytest.approx([entry["value"] for entry in tests], rel=1e-5)
+    assert table(copied, "toy_learning")["A-QMIX", "steps until return"]["seeds"] == "2"
+
+    monkeypatch.setattr(publish, "PUBLISHED", tmp_path)
+    target = publish.publish_study(copied / "toy_learning", "mine", toy_study.REGISTRY)
+    drawn = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    redraw.draw(tmp_path / "again.png", *redraw.published(target, toy_study.REGISTRY))
+    assert carry_out("toy_learning", "--t-max=60", results=copied) == 0
+    again, first = drawn
+    assert again.get_suptitle() == first.get_suptitle()
+    line, other = (figure.axes[0].lines for figure in drawn)
+    assert [len(line), len(other)] == [2, 2]
+    for number in range(2):
+        assert line[number].get_label() == other[number].get_label()
+        assert list(line[number].get_ydata()) == pytest.approx(list(other[number].get_ydata()), rel=1e-5)
+
+
+def test_an_expert_and_its_students_are_drawn_one_after_the_other(results, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    assert carry_out("toy_taught", "--t-max=60", "--seeds", "0", results=results) == 0
+    expert, students = (line.get_xdata() for line in drawn[0].axes[0].lines)
+    assert expert[0] == 0
+    assert expert[-1] == students[0] > 0
+    assert students[-1] == newest(results / "sc2_3m" / "cesma" / "seed0") >= 60
 
 
 def test_publishing_a_run(finished, tmp_path, monkeypatch):

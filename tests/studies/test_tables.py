@@ -121,3 +121,46 @@ def test_scripted_teams_alone_have_learnt_nothing(tmp_path):
 )
 def test_what_an_update_learns_from(words, expected):
     assert batch_of(load_config(words).as_dict()) == expected
+
+
+UNTIL = Column("3", until=True)
+
+
+def reaching(tmp_path, *curves, aim="random", column=UNTIL, name="test/3/return_mean"):
+    """The tables of trainings with `curves`, which wait for what `aim` has in the end."""
+    rows = (replace(ROWS[0], reference=aim), ROWS[1])
+    found = [replace(outcome(seed, 9.0), curves={name: curve}) for seed, curve in enumerate(curves)]
+    return written(tmp_path, {**RESULTS, "copa": found}, replace(STUDY, rows=rows, columns=(column,)))
+
+
+def test_steps_until_another_is_reached(tmp_path):
+    text, lines = reaching(tmp_path, [(0, 1.0), (1000, 2.0)], [(0, 1.0), (1000, 1.5), (4000, 3.0)])  # random has 2.0
+    assert "| steps until return, 3 |" in text
+    assert "| copa | 2 | 2,500 ± 2,121 [-16,559, 21,559] |" in text
+    assert "| copa | 2,500 / 4,000 |" in text
+    assert "copa (random)" in text
+    assert [lines[0][key] for key in ("figure", "mean", "worst")] == ["steps until return", "2500.0", "4000"]
+    assert "| random | none | - |" in text
+
+
+def test_what_is_never_reached_is_no_number(tmp_path):
+    text, lines = reaching(tmp_path, [(0, 1.0), (500, 2.0)], [(0, 1.0), (500, 1.9)], [(0, 3.0)])
+    assert "| copa | 3 | not reached by 1 of 3 |" in text
+    assert "| copa | 500 / not reached |" in text
+    assert [lines[0][key] for key in ("mean", "std", "median", "worst", "seeds")] == ["inf", "", "500", "inf", "3"]
+
+
+def test_one_may_wait_for_the_end_of_another_training(tmp_path):
+    text, _ = reaching(tmp_path, [(0, 1.0), (500, 9.0)], [(0, 1.0), (700, 9.0)], aim="copa")  # 9.0 in the end
+    assert "| copa | 600 / 700 |" in text
+
+
+def test_figures_that_are_better_when_less_are_reached_from_above(tmp_path):
+    left = replace(UNTIL, figure="fires_left")
+    text, _ = reaching(tmp_path, [(0, 4.0), (500, 2.0)], column=left, name="test/3/fires_left_mean")
+    assert "| copa | 500 / 500 |" in text
+
+
+def test_there_are_no_steps_without_a_curve_or_an_aim(tmp_path):
+    assert "| copa | 1 | - |" in reaching(tmp_path, [])[0]
+    assert "| copa | 1 | - |" in reaching(tmp_path, [(0, 1.0)], aim="")[0]

@@ -1,6 +1,19 @@
 """A study that takes seconds: two methods and a scripted team, on a task that needs nothing."""
 
-from studies.declaration import Bars, Cell, Column, Curves, Point, Row, Study
+from dataclasses import replace
+
+from studies.declaration import (
+    Bars,
+    Cell,
+    Column,
+    Curves,
+    LearningCurves,
+    LearningLine,
+    LearningPanel,
+    Point,
+    Row,
+    Study,
+)
 
 TASK = "sc2_3m"
 SHORT = {"env_args.episode_limit": 8}
@@ -59,4 +72,33 @@ SINGLE = Study(
     figure=Bars((RETURN,), "return"),
     **COMMON,
 )
-REGISTRY = {study.name: study for study in (TOY, CURVES, SINGLE)}
+#: two of the toy's methods in the course of training
+LEARNING = Study(
+    name="toy_learning",
+    title="Toy learning",
+    rows=(ROWS[0], replace(ROWS[1], reference="random")),
+    columns=(RETURN, replace(RETURN, until=True)),
+    figure=LearningCurves(
+        "return",
+        (LearningPanel("a toy", RETURN, (LearningLine("random", "random", style=":"), LearningLine("A", "A-QMIX"))),),
+    ),
+    **COMMON,
+)
+CESMA = Row("CESMA", Cell("cesma", "cesma", TASK, SHORT))
+#: an expert and its students, who are trained in one run
+TAUGHT = Study(
+    name="toy_taught",
+    title="Toy students",
+    rows=(CESMA,),
+    columns=(RETURN,),
+    figure=LearningCurves(
+        "return",
+        (
+            LearningPanel(
+                "a toy", RETURN, (LearningLine("expert", "CESMA", "expert/", "--"), LearningLine("students", "CESMA"))
+            ),
+        ),
+    ),
+    **COMMON,
+)
+REGISTRY = {study.name: study for study in (TOY, CURVES, SINGLE, LEARNING, TAUGHT)}

@@ -152,7 +152,7 @@ class ArenaEnv(EntityEnv):
     def _away(self) -> Tensor:
         """(A, L, B) distances from agents to landmarks."""
         slots = self.spec.agents
-        return (self._position[:, :slots, None] - self._position[:, None, slots:]).norm(dim=0)
+        return physics.length(self._position[:, :slots, None] - self._position[:, None, slots:])
 
     def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
         return draw(

@@ -14,7 +14,7 @@ from torch import Tensor
 from envs import teams
 from envs.base import EnvSpec, ScriptedPolicy, TimeStep
 from envs.particle.arena import ACTS, EPISODE_LIMIT, LARGEST, REACHED, ArenaEnv, check_settings
-from envs.particle.physics import ACCELERATION
+from envs.particle.physics import ACCELERATION, length
 from envs.particle.steering import random_team, steer
 from utils.errors import UserError
 from utils.masking import full_view
@@ -114,7 +114,7 @@ class NavigationEnv(ArenaEnv):
         """(B,) pairs of agents that overlap."""
         slots = self.spec.agents
         here, place = self._present[:slots], self._position[:, :slots]
-        gap = (place[:, :, None] - place[:, None]).norm(dim=0) - (self.radius + self.radius.T)[:, :, None]
+        gap = length(place[:, :, None] - place[:, None]) - (self.radius + self.radius.T)[:, :, None]
         both = here[:, None] * here * torch.ones(slots, slots, device=self.device).triu(1)[:, :, None]
         return ((gap < 0) * both).sum(dim=(0, 1))
 
@@ -135,7 +135,7 @@ class NavigationEnv(ArenaEnv):
         everything = full_view(entity_mask, self.spec.agents)
         if not self.args.sight:
             return everything
-        away = (self._position[:, : self.spec.agents, None] - self._position[:, None]).norm(dim=0)
+        away = length(self._position[:, : self.spec.agents, None] - self._position[:, None])
         return everything & (away <= self.args.sight).permute(2, 0, 1)
 
     def _info(self) -> dict[str, Tensor]:

@@ -66,7 +66,7 @@ def step(
     if half_width is not None:
         force = force + wall_force(position[:, :movers], bodies.radius[:movers], half_width) * bodies.solid[:movers]
     new_velocity = velocity * (1 - DAMPING) + force * (TIME_STEP / bodies.mass)
-    speed = _length(new_velocity)
+    speed = length(new_velocity)
     new_velocity = new_velocity * (bodies.max_speed / speed.clamp(min=1e-12)).clamp(max=1.0)
     moved = position[:, :movers] + TIME_STEP * (velocity if position_first else new_velocity)
     return torch.cat([moved, position[:, movers:]], dim=1), new_velocity
@@ -75,7 +75,7 @@ def step(
 def contact_force(position: Tensor, bodies: Bodies, movers: int) -> Tensor:
     """What touching bodies do to the first `movers` of them: (2, M, B)."""
     x, y = position[:, :movers, None] - position[:, None]  # (M, N, B)
-    distance = _length((x, y))
+    distance = length((x, y))
     push = _depth(bodies.radius[:movers, None] + bodies.radius - distance)
     # an offset of 0, to itself above all, gives a force of 0 whatever the depth is
     push = push.div_(distance.clamp_(min=1e-12)).mul_(bodies.solid[:movers, None]).mul_(bodies.solid)
@@ -93,5 +93,6 @@ def _depth(overlap: Tensor) -> Tensor:
     return F.softplus(overlap, beta=1 / CONTACT_MARGIN)
 
 
-def _length(vector: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+def length(vector: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """How long vectors (2, ...) are: (...). `Tensor.norm` along a first axis is far slower on a CPU."""
     return vector[0].square().add_(vector[1].square()).sqrt_()
