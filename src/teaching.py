@@ -14,6 +14,7 @@ from runners.runner import Runner
 from training import Training
 from utils.checkpoints import load_checkpoint
 from utils.config import Config
+from utils.errors import UserError
 from utils.interrupt import StopSignal
 from utils.logging import Recorder
 
@@ -53,6 +54,11 @@ class Students(Training):
 
     def follow(self, training: Training, results: Evaluation) -> None:
         """Learn from what `training` has made, whose last test had `results`, and count on from its steps."""
+        if training.t_env >= self.config.t_max:
+            raise UserError(
+                f"t_max={self.config.t_max}: the expert's last round ended at {training.t_env:,} steps, which leaves "
+                "none for students: raise t_max, or lower expert_steps or batch_size_run"
+            )
         assert isinstance(self.learner.expert, EntityController)
         self.learner.expert.load_state_dict(training.controller.state_dict())
         self.run_identity, self.t_env, self.begun = training.run_identity, training.t_env, training.t_env

@@ -152,3 +152,9 @@ def test_a_flat_expert_and_its_students_have_the_same_slots(tmp_path):
     with Students(config, told.recorder, StopSignal()) as students:
         assert students.runner.env.spec.agents == 6
         assert not students.replay.keep_slots
+
+
+def test_an_expert_that_leaves_no_steps_for_students_is_told(tmp_path):
+    config = make(tmp_path, "batch_size_run=4", "expert_steps=90", expert="vdn")  # 40 steps a round
+    with pytest.raises(UserError, match="last round ended at 120 steps, which leaves none for students"):
+        run.run(config, Told(tmp_path).recorder, StopSignal())

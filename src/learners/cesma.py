@@ -140,7 +140,14 @@ class CesmaLearner(Learner):
         told = labels.clamp(min=0).unsqueeze(-1)
         agrees = masked_argmax(log_policy, avail_mask) == labels
         loss = -weighted_mean(log_policy.gather(-1, told).squeeze(-1), self.weights(labels, avail_mask, counts))
-        return loss, {"agreement": masked_mean(agrees.float(), counts)}
+        return loss, {"agreement": masked_mean(agrees.float(), counts), **self._each(log_policy, told, counts)}
+
+    def _each(self, log_policy: Tensor, told: Tensor, counts: Tensor) -> Metrics:
+        """The loss of each agent, where a slot is the same agent's in every episode."""
+        if not self.controller.FIXED_SLOTS:
+            return {}
+        losses = masked_mean(-log_policy.detach().gather(-1, told).squeeze(-1), counts, dim=0)
+        return {f"loss_of_agent_{slot}": loss for slot, loss in enumerate(losses)}
 
     def _log_policy(self, data: Prepared, avail_mask: Tensor) -> Tensor:
         """(S, A, U), `ILLEGAL` for what may not be done."""

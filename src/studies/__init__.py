@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from studies.beyond_slots import BEYOND_SLOTS
+from studies.cesma import CESMA
 from studies.copa import COPA_INTERVAL, COPA_SENSITIVITY, COPA_TABLE1
 from studies.declaration import Study
 from studies.matrix_game import MIPI_FIGURE2
@@ -14,6 +15,7 @@ from studies.rescue import RESCUE_TABLE2
 REGISTRY: Mapping[str, Study] = {
     study.name: study
     for study in (
+        *CESMA,
         COPA_TABLE1,
         COPA_INTERVAL,
         COPA_SENSITIVITY,

@@ -157,9 +157,15 @@ class LearningPanel:
     """Lines of one task."""
 
     title: str
-    #: what is drawn
-    column: Column
+    #: what is drawn; None: `recorded`, a metric of learning
+    column: Column | None
     lines: tuple[LearningLine, ...]
+    recorded: str = ""
+
+    @property
+    def metric(self) -> str:
+        """The name of the recorded metric, without a line's prefix."""
+        return self.recorded if self.column is None else metric_name(self.column.team, self.column.figure)
 
 
 @dataclass(frozen=True)
@@ -236,8 +242,7 @@ class Study:
         names = {metric_name(column.team, column.figure) for column in self.columns if column.until}
         if isinstance(self.figure, LearningCurves):
             for panel in self.figure.panels:
-                name = metric_name(panel.column.team, panel.column.figure)
-                names |= {line.prefix + name for line in panel.lines if line.row == row.label}
+                names |= {line.prefix + panel.metric for line in panel.lines if line.row == row.label}
         return frozenset(names if row.cell.learns else ())
 
     def row(self, label: str) -> Row:

@@ -12,7 +12,6 @@ from studies.declaration import Bars, Column, Curves, LearningCurves, LearningPa
 from studies.engine import Results
 from studies.statistics import Summary
 from studies.tables import extent, summary
-from utils.logging import metric_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,12 +164,11 @@ def _draw_learning_panel(
         row = study.row(line.row)
         look: dict[str, Any] = {"color": colours[line.label], "linestyle": line.style, "label": line.label}
         if not row.cell.learns:
-            of = summary(results, row, panel.column)
+            of = summary(results, row, panel.column) if panel.column else None
             if of is not None:
                 axes.axhline(of.mean, **look)
             continue
-        name = line.prefix + metric_name(panel.column.team, panel.column.figure)
-        curves = [curve for outcome in results[row.label] if (curve := outcome.curves.get(name))]
+        curves = [curve for outcome in results[row.label] if (curve := outcome.curves.get(line.prefix + panel.metric))]
         band = lay_over(curves, middle[figure.middle])
         if band is not None:
             axes.plot(band.steps, band.middle, **look)
