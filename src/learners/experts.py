@@ -37,7 +37,7 @@ def check_expert(config: Config) -> None:
     use = f"expert=NAME, one of the scripted teams {', '.join(sorted(teams))} or an algorithm, or expert_path=FOLDER"
     if not config.expert_path and not config.expert:
         raise UserError(f"learner={config.learner} learns from an expert, and none is named: give {use}, a checkpoint")
-    trains = not config.expert_path and config.expert not in teams
+    trains = trains_expert(config)
     if not trains and {"expert_args", "expert_steps"} & given:
         raise UserError("expert_args and expert_steps are for experts that are trained in the same run: leave them out")
     if not trains:
@@ -57,9 +57,15 @@ def check_expert(config: Config) -> None:
         )
 
 
+def trains_expert(config: Config) -> bool:
+    """Whether the expert is an algorithm that is trained in the same run."""
+    taught = learners.REGISTRY[config.learner].LABELS and not config.expert_path
+    return taught and config.expert not in envs.REGISTRY[config.env].SCRIPTED
+
+
 def expert_config(config: Config) -> Config | None:
     """How the expert is trained in the same run as its students; None where it needs no training."""
-    if config.expert_path or config.expert in envs.REGISTRY[config.env].SCRIPTED:
+    if not trains_expert(config):
         return None
     own = {
         "t_max": config.expert_steps or config.t_max // 2,

@@ -280,10 +280,17 @@ class Engine:
         return [*row.cell.words(), *assignments(row.settings), *shared, *self._overrides(row.cell)]
 
     def _overrides(self, cell: Cell) -> list[str]:
-        """The overrides that mean something to `cell`: a method that learns on-policy refuses the replay's settings."""
-        if not registry("learners")[load_config(cell.words()).learner].ON_POLICY:
-            return list(self.overrides)
-        return [word for word in self.overrides if word.split("=")[0] not in REPLAY_KEYS]
+        """The overrides that mean something to `cell`: learning on-policy has no use for the replay's settings, nor
+        have students for those of an expert's training where there is none.
+        """
+        from learners.experts import trains_expert  # late, as above
+
+        config, words = load_config(cell.words()), list(self.overrides)
+        if registry("learners")[config.learner].ON_POLICY:
+            words = [word for word in words if word.split("=")[0] not in REPLAY_KEYS]
+        if not trains_expert(config):
+            words = [word for word in words if not word.startswith(("expert_args.", "expert_steps="))]
+        return words
 
     # --- both -----------------------------------------------------------------------------------------------------
 

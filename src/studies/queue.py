@@ -1,14 +1,15 @@
 """The evidence queue: the long trainings that `./run.sh queue` carries out in the background of all other work, in this
 order.
 
-Their settings are those of the studies in `results/published`, which trained for a small part of these steps: what the
-longer trainings show follows from their length alone.
+The settings of the first five entries are those of the studies in `results/published`, which trained for a small part
+of these steps: what the longer trainings show follows from their length alone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from studies.cesma import CESMA_FIGURE4, CESMA_FIGURE5, CESMA_TEAMS
 from studies.copa import COPA_TABLE1
 from studies.declaration import Study
 from studies.mipi import MIPI_TABLE1, MIPI_TABLE2
@@ -55,6 +56,11 @@ _COPA = (
     *("lr=0.002", "gamma=0.9", "td_lambda=0.8", "target_update_interval=50", "epsilon_decay=linear"),
     "test_interval=100000",
 )
+_TAUGHT = (
+    *_ALL,
+    *("attn_embed_dim=64", "hypernet_embed=64", "expert_args.attn_embed_dim=64", "expert_args.hypernet_embed=64"),
+    *("batch_size_run=32", "env_args.episode_limit=100", "test_interval=100000"),
+)
 
 QUEUE = (
     Entry(MIPI_TABLE1.on(["sc2_sz"]), _SEEDS, 1_000_000, _BATTLES),
@@ -62,4 +68,7 @@ QUEUE = (
     Entry(MIPI_TABLE1.on(["sc2_csz", "sc2_mmm"]), _SEEDS, 1_000_000, _BATTLES),
     Entry(RESCUE_TABLE2, _SEEDS, 2_000_000, (*_COPA, "epsilon_anneal_time=40000")),
     Entry(MIPI_TABLE2, _SEEDS, 1_000_000, _BATTLES),
+    Entry(CESMA_FIGURE5, _SEEDS, 1_000_000, _ALL),
+    Entry(CESMA_TEAMS, _SEEDS, 1_000_000, _TAUGHT),
+    Entry(CESMA_FIGURE4, _SEEDS, 1_000_000, _TAUGHT),
 )
