@@ -47,11 +47,11 @@ class CesmaLearner(Learner):
     MIXES = False
     LABELS = True
     OPTIMISER = torch.optim.Adam
-    #: whether messages are symbols, or mixtures of symbols
-    HARD: ClassVar[bool] = True
-    #: of the soft-max that gradients of messages come from; which symbols are drawn does not depend on it. At 1 that of
-    #: a sender that is sure of itself vanishes, and two meanings that came to share a symbol go on sharing it.
+    #: Of the soft-max that makes messages, and how much of Gumbel's noise goes into it; so chosen that a language comes
+    #: up (docs/cesma.md). Sharp messages stop teaching a sender that is sure of itself, and two meanings that came to
+    #: share a symbol go on sharing it; noisy ones tell so little in the beginning that nobody comes to listen.
     TEMPERATURE: ClassVar[float] = 2.0
+    NOISE: ClassVar[float] = 0.3
     #: who is imitated; None in tests of what has been learnt
     expert: Controller | None = None
     #: whether checkpoints hold it, for it is nowhere else
@@ -173,20 +173,14 @@ class CesmaLearner(Learner):
         return present & (sequence.unsqueeze(1) % present.shape[1] == agents)
 
     def say(self, log_policy: Tensor) -> Tensor:
-        """What agents would say now: symbols (S, A, symbols), drawn from `log_policy (S, A, U)` by Gumbel-softmax.
-
-        As in play they are one symbol each (`HARD`); gradients are those of the soft-max, so that who hears a symbol
-        teaches who says it (algorithm 2, line 10).
+        """What agents would say now: mixtures of symbols (S, A, symbols), a Gumbel-softmax of `log_policy (S, A, U)`,
+        so that who hears a message teaches who says it (algorithm 2, line 10). In play they say one symbol.
         """
         logits = marginal(log_policy, self.controller.spec.symbols, over=-2)
-        soft = torch.softmax((logits + self.noise(logits)) / self.TEMPERATURE, dim=-1)
-        if not self.HARD:
-            return soft
-        hard = nn.functional.one_hot(soft.argmax(dim=-1), soft.shape[-1]).to(soft.dtype)
-        return hard + soft - soft.detach()
+        return torch.softmax((logits + self.NOISE * self.gumbel(logits)) / self.TEMPERATURE, dim=-1)
 
-    def noise(self, logits: Tensor) -> Tensor:
-        """Gumbel's, as many numbers as `logits`."""
+    def gumbel(self, logits: Tensor) -> Tensor:
+        """Noise, as many numbers as `logits`."""
         return torch.empty_like(logits).exponential_(generator=self.generator).log().neg()
 
     def state_dict(self) -> dict[str, Any]:

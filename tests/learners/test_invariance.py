@@ -18,7 +18,7 @@ def _still_coach(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _still_messages(monkeypatch):
-    monkeypatch.setattr(CesmaLearner, "noise", lambda self, logits: torch.zeros_like(logits))
+    monkeypatch.setattr(CesmaLearner, "gumbel", lambda self, logits: torch.zeros_like(logits))
 
 
 @pytest.fixture(autouse=True)
