@@ -146,6 +146,12 @@ def test_experts_that_cannot_be_are_refused_before_anything_is_written(words, sa
         run.check(load_config(["--config=cesma", "--env-config=navigation", *words]))
 
 
+def test_messages_are_not_learnt_from_single_steps(tmp_path):
+    words = ["--config=cesma", "--env-config=speaker_listener", *tiny_overrides("cesma"), "sequence_length=1"]
+    with pytest.raises(UserError, match="pieces of a single step teach nobody what to say"):
+        run.run(load_config([*words, f"local_results_path={tmp_path}"]), Told(tmp_path).recorder, StopSignal())
+
+
 def test_a_flat_expert_and_its_students_have_the_same_slots(tmp_path):
     told = Told(tmp_path)
     config = make(tmp_path, "expert_args.controller=flat", expert="vdn")

@@ -56,6 +56,8 @@ class Place:
     #: what makes it another task than the YAML's, with a word for it
     variant: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
+    #: where agents talk, what is said in one step is heard in the next: episodes, and not single steps
+    talks: bool = False
 
     def cell(self, name: str, algorithm: str, settings: Mapping[str, object]) -> Cell:
         """A training here."""
@@ -69,7 +71,9 @@ class Place:
     def students(self, expert: str, settings: Mapping[str, object], name: str = "") -> Cell:
         """Those of `expert`, which is as wide as they are."""
         wide = {"expert_args.rnn_hidden_dim": self.hidden}
-        return self.cell(name or f"cesma_{expert}", "cesma", {"expert": expert, **_STUDENTS, **wide, **settings})
+        episodes = {"sequence_length": 0, "batch_size": 16, "buffer_size": 8000} if self.talks else {}
+        own = {"expert": expert, **_STUDENTS, **episodes, **wide, **settings}
+        return self.cell(name or f"cesma_{expert}", "cesma", own)
 
 
 _MIXED: Mapping[str, object] = {"env_args.kinds": "mixed"}
@@ -77,8 +81,8 @@ NAVIGATION = Place("3 agents", "navigation", "3")
 MIXED = Place("3 agents, mixed", "navigation", "3", variant="mixed", settings=_MIXED)
 NAVIGATION_6 = Place("6 agents", "navigation_6", "6")
 MIXED_6 = Place("6 agents, mixed", "navigation_6", "6", variant="mixed", settings=_MIXED)
-SPEAKER = Place("speaker and listener", "speaker_listener", "2", hidden=64)
-REFERENCE = Place("reference, 3 agents", "reference_3", "3", hidden=64)
+SPEAKER = Place("speaker and listener", "speaker_listener", "2", hidden=64, talks=True)
+REFERENCE = Place("reference, 3 agents", "reference_3", "3", hidden=64, talks=True)
 PLACES = (NAVIGATION, MIXED, NAVIGATION_6, MIXED_6, SPEAKER, REFERENCE)
 _SEEDS = (0, 1, 2)
 _TRAINING = {"test_interval": 10_000, "test_nepisode": 100, "batch_size_run": 32}
@@ -131,7 +135,9 @@ CESMA_FIGURE5 = Study(
 
 # --- a channel that is cut --------------------------------------------------------------------------------------------
 
-_DEAF = Place("speaker and listener, who cannot talk", "speaker_listener", "2", 64, "deaf", {"env_args.symbols": 1})
+_DEAF = Place(
+    "speaker and listener, who cannot talk", "speaker_listener", "2", 64, "deaf", {"env_args.symbols": 1}, talks=True
+)
 CESMA_CHANNEL = Study(
     name="cesma_channel",
     title="What messages are worth to CESMA's students",
