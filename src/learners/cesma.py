@@ -79,8 +79,8 @@ class CesmaLearner(Learner):
     def get_ready(self, config: RunConfig) -> None:
         if self.controller.spec.symbols and self.config.messages == "receivers" and config.sequence_length == 1:
             raise UserError(
-                f"sequence_length=1: what agents of env={config.env} say in one step is heard in the next, so that pieces "
-                "of a single step teach nobody what to say: take longer ones, or 0 for whole episodes"
+                f"sequence_length=1: what agents of env={config.env} say in one step is heard in the next, so that "
+                "pieces of a single step teach nobody what to say: take longer ones, or 0 for whole episodes"
             )
         self.expert = build_expert(config, self.controller)
         self.keeps_expert = expert_config(config) is not None
