@@ -83,9 +83,16 @@ def test(config: Config, recorder: Recorder, stop: StopSignal, runner: Runner, t
     for name, summaries in results.items():
         for figure, summary in summaries.items():
             recorder.scalar(metric_name(name, figure), summary["mean"], t_env)
+    record_restarts(recorder, runner.env, t_env)
     write_json(recorder.run_dir / "evaluation.json", results)
     recorder.note(f"test at {t_env:,} steps: {describe(results)}")
     return results
+
+
+def record_restarts(recorder: Recorder, env: EntityEnv, t_env: int) -> None:
+    """How many games had to be started anew so far, where there are any."""
+    if env.restarts is not None:
+        recorder.scalar("env/restarts", env.restarts, t_env)
 
 
 def describe(results: Evaluation) -> str:
