@@ -1,7 +1,6 @@
 """The battlefield of the stand-in: units with tags on a flat map of 32 x 32, moved by the embedded engine."""
 
 import itertools
-from dataclasses import dataclass
 
 import torch
 
@@ -21,6 +20,7 @@ from sc2_standin.numbers import (
     SMAC_ARMIES,
     STOP,
     SUCCESS,
+    Unit,
 )
 
 torch.set_num_threads(1)
@@ -28,25 +28,6 @@ torch.set_num_threads(1)
 
 #: Orders that units of the team understand, by the game's numbers.
 ORDERS = {STOP: Order.STOP, MOVE: Order.MOVE, ATTACK: Order.ATTACK, HEAL: Order.HEAL}
-
-
-@dataclass
-class Unit:
-    """One unit, with the names that the protocol has for its figures, which are those of the last step."""
-
-    tag: int
-    unit_type: int
-    owner: int
-    x: float
-    y: float
-    health: float
-    shield: float
-    energy: float
-    health_max: float
-    shield_max: float
-    energy_max: float
-    radius: float
-    weapon_cooldown: float = 0.0  # in game loops
 
 
 class Field:

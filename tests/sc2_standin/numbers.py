@@ -1,4 +1,9 @@
-"""The game's numbers: of unit types, of orders, of the armies on SMAC's maps."""
+"""The game's numbers - of unit types, of orders, of the armies on SMAC's maps - and what it tells of a unit.
+
+Nothing here takes time to import.
+"""
+
+from dataclasses import dataclass
 
 #: Orders.
 MOVE, ATTACK, STOP, HEAL = 16, 23, 4, 386
@@ -18,3 +23,22 @@ SMAC_ARMIES = {
     "3s5z": ([1941] * 3 + [1942] * 5, [74] * 3 + [73] * 5),
     "MMM": ([1938] * 2 + [1939] * 7 + [1940], [51] * 2 + [48] * 7 + [54]),
 }
+
+
+@dataclass
+class Unit:
+    """One unit, with the names that the protocol has for its figures, which are those of the last step."""
+
+    tag: int
+    unit_type: int
+    owner: int
+    x: float
+    y: float
+    health: float
+    shield: float
+    energy: float
+    health_max: float
+    shield_max: float
+    energy_max: float
+    radius: float
+    weapon_cooldown: float = 0.0  # in game loops
