@@ -26,7 +26,9 @@ def install(folder: Path, engines: str = "") -> Path:
     program = folder / "Versions" / BUILD / "SC2_x64"
     program.parent.mkdir(parents=True)
     path = os.pathsep.join([str(_TESTS), str(_TESTS.parent / "src")])
-    environment = f'PYTHONPATH="{path}" SC2_STANDIN_ENGINES="{engines}"'
+    # whatever parser the client has, ours is the fast one
+    parser = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=upb"
+    environment = f'{parser} PYTHONPATH="{path}" SC2_STANDIN_ENGINES="{engines}"'
     program.write_text(f'#!/bin/sh\n{environment} exec "{sys.executable}" -m sc2_standin.server "$@"\n')
     program.chmod(0o755)
     for name in MAPS:

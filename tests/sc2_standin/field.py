@@ -1,6 +1,7 @@
 """The battlefield of the stand-in: units with tags on a flat map of 32 x 32, moved by the embedded engine."""
 
 import itertools
+import math
 
 import torch
 
@@ -48,10 +49,13 @@ class Field:
 
     def create(self, kind: int, owner: int, x: float, y: float, quantity: int) -> None:
         figures = UNITS[KINDS[kind]]
-        for _ in range(quantity):
+        for i in range(quantity):
             state = (figures.health, figures.shield, figures.start_energy)
             full = (figures.health, figures.shield, figures.energy)
-            self._born.append(Unit(next(self._tags), kind, owner, x, y, *state, *full, figures.radius))
+            # the first at the point, the others around it in a spiral: where there is room
+            way, angle = 1.25 * math.sqrt(i), 2.4 * i
+            place = (x + way * math.cos(angle), y + way * math.sin(angle))
+            self._born.append(Unit(next(self._tags), kind, owner, *place, *state, *full, figures.radius))
 
     def kill(self, tags: list[int]) -> None:
         self._doomed.update(tags)

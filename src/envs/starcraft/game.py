@@ -128,16 +128,30 @@ class Game:
 
     def act(self, commands: Sequence[raw_pb2.ActionRawUnitCommand]) -> Sequence[int]:
         """Give orders to units; what the game says of each, an `ActionResult`."""
-        request = sc2api_pb2.RequestAction()
-        for command in commands:
-            request.actions.add().action_raw.unit_command.CopyFrom(command)
         with self._asking("action"):
-            return self._answered(self._controller.actions(request)).result
+            return self._answered(self._controller.actions(_actions(commands))).result
 
     def step(self, loops: int) -> None:
         """Play so many game loops."""
         with self._asking("step"):
             self._answered(self._controller.step(loops))
+
+    def play(self, commands: Sequence[raw_pb2.ActionRawUnitCommand], loops: int) -> tuple[Sequence[int], Sequence[Any]]:
+        """`act`, `step` and `units` in one: the game gets all three requests before it is waited for, as its protocol
+        advises.
+        """
+        client = self._controller._client
+        with self._asking("action, step, observation"):
+            for request in (
+                sc2api_pb2.Request(action=_actions(commands)),
+                sc2api_pb2.Request(step=sc2api_pb2.RequestStep(count=loops)),
+                sc2api_pb2.Request(observation=sc2api_pb2.RequestObservation(disable_fog=True)),
+            ):
+                client.write(request)
+            acted, _, seen = (client.read() for _ in range(3))
+        if client.status != protocol.Status.in_game:
+            raise GameFault("the game has ended")
+        return acted.action.result, seen.observation.observation.raw_data.units
 
     def save_replay(self) -> bytes:
         """The game so far, in the game's own format."""
@@ -237,6 +251,13 @@ class _Controller(remote_controller.RemoteController):
                 return websocket.create_connection(url, timeout=timeout_seconds, http_no_proxy=[host])
             time.sleep(KNOCKS)
         raise remote_controller.ConnectError(f"it could not be reached within {timeout_seconds:g} s")
+
+
+def _actions(commands: Sequence[raw_pb2.ActionRawUnitCommand]) -> sc2api_pb2.RequestAction:
+    request = sc2api_pb2.RequestAction()
+    for command in commands:
+        request.actions.add().action_raw.unit_command.CopyFrom(command)
+    return request
 
 
 def _end_with_parent() -> Any:

@@ -109,9 +109,10 @@ class Sc2Engine(BattleEngine):
             game = self._game
             assert game is not None
             try:
-                self._command(game, orders)
-                game.step(LOOPS_PER_STEP)
-                self._units = self._read(game.units(), self._units.type)
+                commands = self._commands(orders)
+                results, seen = game.play(commands, LOOPS_PER_STEP)
+                _check(commands, results)
+                self._units = self._read(seen, self._units.type)
             except GameFault as fault:
                 self._recover(fault)
                 raise
@@ -237,7 +238,7 @@ class Sc2Engine(BattleEngine):
 
     # --- a step -------------------------------------------------------------------------------------------------------
 
-    def _command(self, game: Game, orders: Orders) -> None:
+    def _commands(self, orders: Orders) -> list[Any]:
         alive = self._units.alive[:, 0].tolist()
         kinds, targets = orders.kind[:, 0].tolist(), orders.target[:, 0].tolist()
         points = (orders.point[..., 0].T.numpy() + self._shift).tolist()
@@ -255,11 +256,7 @@ class Sc2Engine(BattleEngine):
             elif kind != Order.STOP:
                 command.target_unit_tag = self._tags[targets[slot]]
             commands.append(command)
-        for command, result in zip(commands, game.act(commands), strict=True):
-            # a Medivac may be told to heal who needs nothing, or without energy; the game is free to refuse that
-            if result != error_pb2.Success and command.ability_id != ABILITIES[Order.HEAL]:
-                name = error_pb2.ActionResult.Name(result)
-                raise GameFault(f"action: the game refuses the order {command.ability_id} ({name})")
+        return commands
 
     def _read(self, seen: Sequence[Any], types: Tensor) -> Units:
         """The units of the battle in our slots; whoever is not `seen` is dead."""
@@ -283,6 +280,18 @@ class Sc2Engine(BattleEngine):
             cooldown=rows[5] / LOOPS_PER_SECOND,
             alive=rows[6] > 0,
         )
+
+
+def _check(commands: Sequence[Any], results: Sequence[int]) -> None:
+    """
+    Raises:
+        GameFault: the game has refused an order.
+    """
+    for command, result in zip(commands, results, strict=True):
+        # a Medivac may be told to heal who needs nothing, or without energy; the game is free to refuse that
+        if result != error_pb2.Success and command.ability_id != ABILITIES[Order.HEAL]:
+            name = error_pb2.ActionResult.Name(result)
+            raise GameFault(f"action: the game refuses the order {command.ability_id} ({name})")
 
 
 def _nearest(slots: Sequence[int], places: Sequence[Sequence[float]], units: Sequence[Any]) -> dict[int, int]:

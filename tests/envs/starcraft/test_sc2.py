@@ -80,12 +80,10 @@ class Double:
     def __init__(self, units=(), results=()):
         self.seen, self.results, self.orders = list(units), list(results), []
 
-    def act(self, commands):
-        self.orders += commands
-        return self.results or [1] * len(commands)
-
-    def step(self, loops):
+    def play(self, commands, loops):
         assert loops == 8
+        self.orders += commands
+        return self.results or [1] * len(commands), self.seen
 
     def units(self):
         return self.seen
