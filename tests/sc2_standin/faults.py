@@ -1,7 +1,7 @@
 """What goes wrong with the stand-in, and when.
 
 A fault happens to one launch (counted from 1; 0: to every one), at one request: its `at`-th (from 1), of all that the
-launch is sent or, with `request`, of those with that name.
+launch is sent or, with `request`, of those with that name. A launch that hangs at 0 does not even answer the handshake.
 """
 
 import json
@@ -40,6 +40,11 @@ class Plan:
         assert all(fault.kind in KINDS for fault in known), known
         self._faults = [fault for fault in known if fault.launch in (0, launch)]
         self._count: Counter[str] = Counter()
+
+    @property
+    def deaf(self) -> bool:
+        """Whether not even the handshake is answered."""
+        return any(fault.at == 0 and fault.kind == "hang" for fault in self._faults)
 
     def at(self, request: str) -> str:
         """The fault at this request, "" if there is none."""

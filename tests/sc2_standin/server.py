@@ -204,9 +204,9 @@ class Game:
         self.status = api.quit
 
 
-def serve(client: Websocket, folder: Path, launch: int, log: TextIO) -> None:
+def serve(client: Websocket, plan: Plan, log: TextIO) -> None:
     """Answer requests until the client is gone or says quit."""
-    game, plan = Game(), Plan(folder, launch)
+    game = Game()
     while game.status != api.quit:
         request = api.Request.FromString(client.receive())
         name = request.WhichOneof("request")
@@ -241,8 +241,11 @@ def main() -> None:
             with contextlib.suppress(TimeoutError):
                 connection, _ = server.accept()
                 connection.settimeout(None)
+                plan = Plan(folder, launch)
+                while plan.deaf and connection.recv(4096):
+                    pass
                 with (folder / "launches" / str(launch)).open("w", buffering=1) as log:
-                    serve(Websocket(connection, "/sc2api"), folder, launch, log)
+                    serve(Websocket(connection, "/sc2api"), plan, log)
                 return
 
 

@@ -8,12 +8,13 @@ import ctypes
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import util
 from pathlib import Path
 from typing import IO, Any
@@ -246,11 +247,23 @@ class _Controller(remote_controller.RemoteController):
         for _ in range(math.ceil(timeout_seconds / KNOCKS)):
             if not proc.running:
                 break
-            with suppress(OSError, websocket.WebSocketException):
-                url = f"ws://{host}:{port}/sc2api"
-                return websocket.create_connection(url, timeout=timeout_seconds, http_no_proxy=[host])
-            time.sleep(KNOCKS)
+            try:
+                return _knock(host, port, timeout_seconds)
+            except (TimeoutError, websocket.WebSocketTimeoutException):  # somebody is there, who says nothing
+                break
+            except (OSError, websocket.WebSocketException):
+                time.sleep(KNOCKS)
         raise remote_controller.ConnectError(f"it could not be reached within {timeout_seconds:g} s")
+
+
+def _knock(host: str, port: int, timeout: float) -> Any:
+    """Connect to the game. The socket is ours, because websocket's would go through a proxy that the environment names."""
+    with ExitStack() as stack:
+        connection = stack.enter_context(socket.create_connection((host, port), timeout))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client = websocket.create_connection(f"ws://{host}:{port}/sc2api", timeout=timeout, socket=connection)
+        stack.pop_all()
+        return client
 
 
 def _actions(commands: Sequence[raw_pb2.ActionRawUnitCommand]) -> sc2api_pb2.RequestAction:

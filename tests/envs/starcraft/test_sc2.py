@@ -210,6 +210,15 @@ def test_missing_packages_are_named(game, monkeypatch):
         StarCraftEnv.resolve_args({"backend": "sc2"}, [])
 
 
+def test_no_proxy_comes_between(game, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "example.org")
+    with make(game_timeout=20.0) as env:
+        env.reset()
+        assert env.restarts == 0
+
+
 def test_replays(game, tmp_path):
     with make(episode_limit=2, save_replay=str(tmp_path / "replays")) as env:
         rollouts(env)
@@ -231,6 +240,7 @@ FAULTS = [
     *(Fault(1, at, "kill") for at in (1, 4, 7, 10, 11, 12, 13, 20)),
     Fault(1, 12, "exit"),
     Fault(1, 13, "hang"),
+    Fault(1, 0, "hang"),
     Fault(1, 2, "refuse"),
     Fault(1, 3, "error"),
     Fault(1, 1, "error", "action"),
