@@ -257,7 +257,7 @@ class _Controller(remote_controller.RemoteController):
 
 
 def _knock(host: str, port: int, timeout: float) -> Any:
-    """Connect to the game. The socket is ours, because websocket's would go through a proxy that the environment names."""
+    """Connect to the game, by a socket of ours: websocket's would go through a proxy that the environment names."""
     with ExitStack() as stack:
         connection = stack.enter_context(socket.create_connection((host, port), timeout))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
