@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 import builders
+import envs
 from controllers.entity import EntityController
 from envs.base import EntityEnv
 from learners.learner import Learner, whole
@@ -174,7 +175,8 @@ def acts_otherwise(controller: EntityController, saved: Mapping[str, Any]) -> li
 def tell_what_runs(config: Config, recorder: Recorder, env: EntityEnv) -> None:
     """Say and record on what device and engine a run is."""
     device = str(builders.build_device(config))
-    backend = getattr(env, "backend", None) or getattr(config.env_args, "backend", None)
+    # of environments in worker processes, the settings tell
+    backend = getattr(envs.REGISTRY[config.env].fit(config.env_args, ()), "backend", None)
     recorder.facts({"device": device, "threads": torch.get_num_threads(), "backend": backend})
     engine = f", backend {backend}" if backend else ""
     recorder.note(f"{config.name} on {env.spec.name} ({config.runner} runner{engine}, device {device})")

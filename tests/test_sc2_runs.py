@@ -85,13 +85,13 @@ def test_no_game_outlives_a_run_that_is_killed(starcraft, results):
 
 def test_settings_follow_the_engine(starcraft, monkeypatch):
     config = load_config(["--env-config=sc2_sz"])
-    assert (config.env_args.backend, config.runner) == ("sc2", "parallel")
+    assert (config.env_args.backend, config.runner) == ("auto", "parallel")
     assert load_config(["--env-config=sc2_sz", "runner=episode"]).runner == "episode"
     config = load_config(["--env-config=sc2_sz", "env_args.backend=skirmish"])
     assert (config.env_args.backend, config.runner) == ("skirmish", "vector")
     monkeypatch.setenv("SC2PATH", "/nonexistent")
     config = load_config(["--env-config=sc2_sz"])
-    assert (config.env_args.backend, config.runner) == ("skirmish", "vector")
+    assert (config.env_args.backend, config.runner) == ("auto", "vector")
 
 
 def test_a_batch_in_one_process_is_refused(starcraft, results):

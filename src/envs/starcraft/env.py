@@ -124,11 +124,11 @@ class StarCraftEnv(EntityEnv):
 
     @classmethod
     def alone(cls, args: StarCraftArgs) -> bool:
-        return args.backend == "sc2"
+        return _backend(args) == "sc2"
 
     @classmethod
     def patience(cls, args: StarCraftArgs) -> float:
-        if args.backend != "sc2":
+        if not cls.alone(args):
             return 0.0
         from envs.starcraft.sc2 import patience
 
@@ -151,7 +151,7 @@ class StarCraftEnv(EntityEnv):
                 raise UserError(f"env_args.{key} = {getattr(args, key)} must be from 0 (derived) to {LARGEST_TEAM}")
         scenario = SCENARIOS[args.scenario]
         refuse_repeats(test_teams, lambda team: parse_team(team, scenario, args.enemy_team, "test_teams"))
-        args = replace(args, backend=_backend(args))
+        _backend(args)  # sc2 needs the game
         fitted = cls.fit(args, test_teams)
         most = max(fitted.max_team, fitted.max_enemies)
         if args.tags and args.tags < most:

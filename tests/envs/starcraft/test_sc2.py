@@ -193,9 +193,10 @@ def test_the_enemy_is_commanded_once_and_sent_to_the_team(game):
 
 
 def test_auto_takes_the_game_where_it_is_installed(game, monkeypatch):
-    assert StarCraftEnv.resolve_args({}, []).backend == "sc2"
+    args = StarCraftEnv.resolve_args({}, [])
+    assert (args.backend, StarCraftEnv.fit(args, []).backend, StarCraftEnv.alone(args)) == ("auto", "sc2", True)
     (game / "Maps" / "SMAC_Maps" / "empty_passive.SC2Map").unlink()
-    assert StarCraftEnv.resolve_args({}, []).backend == "skirmish"
+    assert (StarCraftEnv.fit(args, []).backend, StarCraftEnv.alone(args)) == ("skirmish", False)
     with pytest.raises(UserError, match="the map SMAC_Maps/empty_passive.SC2Map is not in .*install_sc2.sh"):
         StarCraftEnv.resolve_args({"backend": "sc2"}, [])
     (game / "Versions" / sc2_standin.BUILD / "SC2_x64").unlink()
