@@ -126,9 +126,8 @@ class WorkerEnv(EntityEnv):
             for i, worker_seed in enumerate(self._seeds(seed)):
                 ours, theirs = context.Pipe()
                 self._pipes.append(ours)
-                process = context.Process(
-                    target=_work, args=(theirs, env_class, args, worker_seed, self.GRACE), name=f"env-{i}", daemon=True
-                )
+                words = (theirs, env_class, args, worker_seed, self.GRACE, dict(os.environ))
+                process = context.Process(target=_work, args=words, name=f"env-{i}", daemon=True)
                 self._processes.append(process)
                 process.start()
                 theirs.close()
@@ -368,9 +367,11 @@ class _ParentGone(Exception):
     """Nobody reads the answers any more."""
 
 
-def _work(pipe: Connection, env_class: Any, args: Any, seed: int, grace: float) -> None:
+def _work(pipe: Connection, env_class: Any, args: Any, seed: int, grace: float, environment: Mapping[str, str]) -> None:
     """The life of a worker: build the environment, answer until the parent closes the pipe or is gone."""
     os.setsid()
+    os.environ.clear()  # what it has is the fork server's, from when the first worker was started
+    os.environ.update(environment)
     over = threading.Event()
     for signum in STOP_SIGNALS:  # handlers, not SIG_IGN: a program that the environment starts would inherit that
         signal.signal(signum, lambda *_: sys.exit(1) if over.is_set() else None)
