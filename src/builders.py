@@ -38,6 +38,8 @@ def check(config: Config) -> None:
         UserError: names the setting and what would do.
     """
     build_device(config)
+    if config.runner == "vector" and envs.REGISTRY[config.env].alone(config.env_args):
+        raise UserError("runner=vector: a game plays one episode at a time; use runner=parallel, or episode")
     if config.save_video:
         if not config.evaluate:
             raise UserError(f"save_video={config.save_video!r} films tests: add evaluate=True")
@@ -100,7 +102,7 @@ def build_env(config: Config, num_envs: int, seed: int, *, tests: bool) -> Entit
     device = build_device(config) if config.runner == "vector" else "cpu"
     env_class, host = envs.REGISTRY[config.env], runners.REGISTRY[config.runner]
     args = env_class.fit(config.env_args, config.test_teams if tests else ())
-    timeouts = Timeouts(config.worker_start_timeout, config.worker_step_timeout)
+    timeouts = Timeouts(config.worker_start_timeout, config.worker_step_timeout + env_class.patience(args))
     return host(env_class, args, num_envs, seed, device, timeouts)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 import builders
+import envs
 from controllers.entity import EntityController
 from envs.base import EntityEnv
 from learners.learner import Learner, whole
@@ -83,9 +84,16 @@ def test(config: Config, recorder: Recorder, stop: StopSignal, runner: Runner, t
     for name, summaries in results.items():
         for figure, summary in summaries.items():
             recorder.scalar(metric_name(name, figure), summary["mean"], t_env)
+    record_restarts(recorder, runner.env, t_env)
     write_json(recorder.run_dir / "evaluation.json", results)
     recorder.note(f"test at {t_env:,} steps: {describe(results)}")
     return results
+
+
+def record_restarts(recorder: Recorder, env: EntityEnv, t_env: int) -> None:
+    """How many games had to be started anew so far, where there are any."""
+    if env.restarts is not None:
+        recorder.scalar("env/restarts", env.restarts, t_env)
 
 
 def describe(results: Evaluation) -> str:
@@ -167,7 +175,8 @@ def acts_otherwise(controller: EntityController, saved: Mapping[str, Any]) -> li
 def tell_what_runs(config: Config, recorder: Recorder, env: EntityEnv) -> None:
     """Say and record on what device and engine a run is."""
     device = str(builders.build_device(config))
-    backend = getattr(env, "backend", None) or getattr(config.env_args, "backend", None)
+    # of environments in worker processes, the settings tell
+    backend = getattr(envs.REGISTRY[config.env].fit(config.env_args, ()), "backend", None)
     recorder.facts({"device": device, "threads": torch.get_num_threads(), "backend": backend})
     engine = f", backend {backend}" if backend else ""
     recorder.note(f"{config.name} on {env.spec.name} ({config.runner} runner{engine}, device {device})")

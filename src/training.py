@@ -18,6 +18,7 @@ from evaluating import (
     describe,
     load_learner,
     reading,
+    record_restarts,
     tell_what_runs,
     test,
 )
@@ -63,6 +64,8 @@ class Training:
         self.metrics: Metrics = {}
         self.train_figures = Averages()
         self.score = ""
+        #: games that were started anew so far
+        self.restarts = 0
         #: what its checkpoints are known by: folders are named by a number that an earlier run may have had
         self.run_identity = uuid.uuid4().hex
         self.identity = builders.identity(config, env.spec)
@@ -127,6 +130,7 @@ class Training:
         """Play one episode in every environment and make the updates that follow from it."""
         rollout = self.runner.play(t_env=self.t_env)
         assert rollout.batch is not None
+        self._tell_restarts()
         before, self.t_env = self.t_env, self.t_env + int(rollout.lengths.sum())
         self.learner.set_progress(before / self.config.t_max)
         self.episodes += len(rollout.lengths)
@@ -135,6 +139,12 @@ class Training:
             return self.learner.train(rollout.batch.to(self.controller.device), self.episodes)
         self.replay.insert(self.learner.label(rollout.batch))
         return self._replayed(self.replay, before)
+
+    def _tell_restarts(self) -> None:
+        now = self.runner.env.restarts or 0
+        if now > self.restarts:
+            self.recorder.note(f"{now - self.restarts} games started anew after a fault, {now} so far")
+            self.restarts = now
 
     def _replayed(self, replay: ReplayBuffer, before: int) -> Metrics:
         """The updates from the replay that are due since step `before`."""
@@ -225,6 +235,7 @@ class Training:
         epsilon = self.controller.selector.schedule(self.t_env)
         now = {"epsilon": epsilon, "lr": self.learner.lr, "episodes": self.episodes}
         self.recorder.scalars(now, self.t_env)
+        record_restarts(self.recorder, self.runner.env, self.t_env)
         self.train_figures = Averages()
 
 

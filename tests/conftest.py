@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sc2_standin
 import torch
+from sc2_standin.engines import serving
 
 from learners import REGISTRY as LEARNERS
 from utils.config import load_config
@@ -18,6 +20,8 @@ from utils.config_checks import REPLAY_KEYS
 
 # several test runs share a machine, and tensors this small gain nothing from threads
 torch.set_num_threads(1)
+# backend=auto takes StarCraft II where it is installed; the tests are about the embedded engine unless they say so
+os.environ["SC2PATH"] = "/nonexistent"
 
 _TINY = {
     "device": "cpu",
@@ -150,6 +154,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item, mark in zip(items, marks, strict=True) if mark and not mark.kwargs["always"]]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory) -> Iterator[str]:
+    """Where the stand-in for StarCraft II finds its engine ready."""
+    with serving(tmp_path_factory.mktemp("engines") / "socket") as address:
+        yield address
+
+
+@pytest.fixture
+def starcraft(tmp_path, monkeypatch, engines) -> Iterator[Path]:
+    """The folder of an installed StarCraft II, which is the stand-in; no process of it may be left."""
+    folder = sc2_standin.install(tmp_path / "StarCraftII", engines)
+    monkeypatch.setenv("SC2PATH", str(folder))
+    yield folder
+    assert sc2_standin.running(folder) == []
 
 
 @pytest.fixture

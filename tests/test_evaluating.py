@@ -18,7 +18,8 @@ def test_a_later_test_replaces_the_file_and_does_not_write_over_it(tmp_path):
     path = tmp_path / "evaluation.json"
 
     def play(score: float) -> None:
-        runner = SimpleNamespace(evaluate=lambda *args, **kwargs: {"return": torch.tensor([score, score])})
+        returns = {"return": torch.tensor([score, score])}
+        runner = SimpleNamespace(evaluate=lambda *args, **kwargs: returns, env=SimpleNamespace(restarts=None))
         play_tests(config, recorder, StopSignal(), runner, t_env=0)
 
     play(1.0)

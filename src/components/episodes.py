@@ -73,6 +73,29 @@ class EpisodeBatch:
         pieces = {name: value.split(size) for name, value in self.parts().items()}
         return [EpisodeBatch(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
 
+    def replaced(self, rows: Tensor, other: "EpisodeBatch") -> "EpisodeBatch":
+        """The same batch with the sequences of `rows (B,)` (bool) from `other`; both may be of any length."""
+        steps = max(self.actions.shape[1], other.actions.shape[1])
+        mine, theirs = self._padded(steps).parts(), other._padded(steps).parts()
+
+        def chosen(name: str) -> Tensor:
+            return torch.where(rows.view(-1, *[1] * (mine[name].dim() - 1)), theirs[name], mine[name])
+
+        return EpisodeBatch(**{name: chosen(name) for name in mine})
+
+    def _padded(self, steps: int) -> "EpisodeBatch":
+        more = steps - self.actions.shape[1]
+
+        def longer(name: str, value: Tensor) -> Tensor:
+            if name == "start_actions":
+                return value
+            padding = value.new_zeros(len(value), more, *value.shape[2:])
+            if name == "avail_mask":
+                padding[..., 0] = True
+            return torch.cat([value, padding], dim=1)
+
+        return EpisodeBatch(**{name: longer(name, value) for name, value in self.parts().items()}) if more else self
+
     def trim(self, spec: EnvSpec, keep_slots: bool = False) -> "EpisodeBatch":
         """Cut the batch to its longest sequence and to the entity slots that are used in it at all.
 

@@ -157,6 +157,9 @@ class EntityEnv(ABC):
     POINTS: ClassVar[bool] = False
 
     spec: EnvSpec
+    #: (B,) bool: which running episodes a fault of the game has cut short (`truncated`). Nothing of them counts: they
+    #: are played again, and the next reset draws the same ones. None: that cannot happen here
+    lost: Tensor | None = None
 
     def __init__(self, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
         if num_envs < 1:
@@ -181,6 +184,21 @@ class EntityEnv(ABC):
         many as those need. Slots are memory: which episodes are played does not depend on them.
         """
         return args
+
+    @property
+    def restarts(self) -> int | None:
+        """How often games had to be started anew, of all environments; None: there are none that could."""
+        return None
+
+    @classmethod
+    def alone(cls, args: Any) -> bool:
+        """Whether one object plays one episode at a time, so that many need a process each (not runner=vector)."""
+        return False
+
+    @classmethod
+    def patience(cls, args: Any) -> float:
+        """Seconds that a call may take, beyond what it takes otherwise, while games are started anew."""
+        return 0.0
 
     def reset(self, env_mask: Tensor | None = None, team: str | None = None) -> TimeStep:
         """Start new episodes where `env_mask (B,)` is True (everywhere by default) and return the state of all.

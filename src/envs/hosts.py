@@ -41,7 +41,10 @@ from utils.locks import Busy, locked
 from utils.seeding import derive_seed
 
 #: The first byte of an answer.
-SEEN, VALUE, USER_ERROR, FAILURE = b"s", b"v", b"u", b"f"
+SEEN, VALUE, USER_ERROR, GIVEN_UP, FAILURE = b"s", b"v", b"u", b"g", b"f"
+
+#: The number of restarts of an environment in which nothing could be started anew.
+NONE = -1
 
 #: The fields of a TimeStep that are tensors; `info` is one more, its columns in the order of `spec.info_names`.
 FIELDS = tuple(name for name in TimeStep._fields if name != "info")
@@ -107,6 +110,7 @@ class WorkerEnv(EntityEnv):
 
         Raises:
             UserError: an environment cannot be built for a reason that the user can put right.
+            RunFailed: for one that it can tell itself, as in any later call.
             EnvironmentFailed: it cannot be built for any other reason.
             WorkerError: its worker died or hangs.
         """
@@ -122,9 +126,8 @@ class WorkerEnv(EntityEnv):
             for i, worker_seed in enumerate(self._seeds(seed)):
                 ours, theirs = context.Pipe()
                 self._pipes.append(ours)
-                process = context.Process(
-                    target=_work, args=(theirs, env_class, args, worker_seed, self.GRACE), name=f"env-{i}", daemon=True
-                )
+                words = (theirs, env_class, args, worker_seed, self.GRACE, dict(os.environ))
+                process = context.Process(target=_work, args=words, name=f"env-{i}", daemon=True)
                 self._processes.append(process)
                 process.start()
                 theirs.close()
@@ -134,11 +137,17 @@ class WorkerEnv(EntityEnv):
             raise
         self.spec: EnvSpec = specs[0]
         self._rows = np.zeros(num_envs, dtype=_record(self.spec))
+        self._rows["restarts"] = NONE
 
     @property
     def pids(self) -> list[int | None]:
         """The workers' process ids."""
         return [process.pid for process in self._processes]
+
+    @property
+    def restarts(self) -> int | None:
+        counts = self._rows["restarts"]
+        return int(counts.sum()) if (counts != NONE).all() else None
 
     def _seeds(self, seed: int) -> list[int]:
         return [derive_seed(seed, "worker", i) for i in range(self.num_envs)]
@@ -233,6 +242,8 @@ class WorkerEnv(EntityEnv):
         text = answer[1:].decode()
         if kind == USER_ERROR:
             raise UserError(text)
+        if kind == GIVEN_UP:
+            raise RunFailed(f"{self._name(i)}: {text}")
         raise EnvironmentFailed(f"{self._name(i)} failed during {command}:\n{text}")
 
     def _died(self, i: int, command: str) -> WorkerError:
@@ -262,6 +273,7 @@ class WorkerEnv(EntityEnv):
             return torch.from_numpy(self._rows[name].copy()).to(self.device)
 
         info = tensor("info")
+        self.lost = None if self.restarts is None else tensor("lost")
         return TimeStep(
             **{name: tensor(name) for name in FIELDS},
             info={name: info[:, column].contiguous() for column, name in enumerate(self.spec.info_names)},
@@ -338,6 +350,8 @@ def _record(spec: EnvSpec) -> np.dtype:
             ("terminated", np.bool_),
             ("truncated", np.bool_),
             ("info", np.float32, (len(spec.info_names),)),
+            ("lost", np.bool_),
+            ("restarts", np.int64),
         ]
     )
 
@@ -353,9 +367,11 @@ class _ParentGone(Exception):
     """Nobody reads the answers any more."""
 
 
-def _work(pipe: Connection, env_class: Any, args: Any, seed: int, grace: float) -> None:
+def _work(pipe: Connection, env_class: Any, args: Any, seed: int, grace: float, environment: Mapping[str, str]) -> None:
     """The life of a worker: build the environment, answer until the parent closes the pipe or is gone."""
     os.setsid()
+    os.environ.clear()  # what it has is the fork server's, from when the first worker was started
+    os.environ.update(environment)
     over = threading.Event()
     for signum in STOP_SIGNALS:  # handlers, not SIG_IGN: a program that the environment starts would inherit that
         signal.signal(signum, lambda *_: sys.exit(1) if over.is_set() else None)
@@ -375,6 +391,8 @@ def _work(pipe: Connection, env_class: Any, args: Any, seed: int, grace: float) 
         pass
     except UserError as error:
         _last_word(pipe, USER_ERROR + str(error).encode())
+    except RunFailed as error:
+        _last_word(pipe, GIVEN_UP + str(error).encode())
     except Exception:
         _last_word(pipe, FAILURE + traceback.format_exc().encode())
     finally:
@@ -384,9 +402,9 @@ def _work(pipe: Connection, env_class: Any, args: Any, seed: int, grace: float) 
 
 def _answer(env: EntityEnv, command: str, value: Any, dtype: np.dtype) -> bytes:
     if command == "step":
-        return _packed(env.step(torch.frombuffer(bytearray(value), dtype=torch.int64)[None]), env.spec, dtype)
+        return _packed(env, env.step(torch.frombuffer(bytearray(value), dtype=torch.int64)[None]), dtype)
     if command == "reset":
-        return _packed(env.reset(team=value), env.spec, dtype)
+        return _packed(env, env.reset(team=value), dtype)
     if command == "seed":
         env.seed(value)
         return VALUE + pickle.dumps(None)
@@ -400,11 +418,13 @@ def _answer(env: EntityEnv, command: str, value: Any, dtype: np.dtype) -> bytes:
     raise ValueError(f"unknown command {command!r}")
 
 
-def _packed(seen: TimeStep, spec: EnvSpec, dtype: np.dtype) -> bytes:
+def _packed(env: EntityEnv, seen: TimeStep, dtype: np.dtype) -> bytes:
     row = np.zeros(1, dtype=dtype)
+    row["restarts"] = NONE if env.restarts is None else env.restarts
+    row["lost"] = False if env.lost is None else env.lost.numpy()
     for name in FIELDS:
         row[name] = getattr(seen, name).numpy()
-    for column, name in enumerate(spec.info_names):
+    for column, name in enumerate(env.spec.info_names):
         row["info"][:, column] = seen.info[name].numpy()
     return SEEN + row.tobytes()
 

@@ -30,6 +30,21 @@ class Rollout:
     #: (B,) float32, strategies sent / (present agents, summed over the steps played); None where nobody sends any
     comm_frequency: Tensor | None
 
+    def replaced(self, rows: Tensor, other: "Rollout") -> "Rollout":
+        """The same episodes, but those of `rows (B,)` (bool) from `other`."""
+
+        def chosen(mine: Tensor, theirs: Tensor) -> Tensor:
+            return torch.where(rows, theirs, mine)
+
+        batch, sent = self.batch, self.comm_frequency
+        return Rollout(
+            batch=None if batch is None or other.batch is None else batch.replaced(rows, other.batch),
+            returns=chosen(self.returns, other.returns),
+            lengths=chosen(self.lengths, other.lengths),
+            info={name: chosen(value, other.info[name]) for name, value in self.info.items()},
+            comm_frequency=None if sent is None or other.comm_frequency is None else chosen(sent, other.comm_frequency),
+        )
+
 
 def never() -> bool:
     """For episodes that nobody stops."""
@@ -113,7 +128,6 @@ class Runner:
         self.env.load_state_dict(state["env"])
         self.generator.set_state(state["generator"].cpu())
 
-    @torch.no_grad()
     def _play(
         self,
         team: str | None,
@@ -123,17 +137,36 @@ class Runner:
         generator: torch.Generator,
         stopped: Callable[[], bool] = never,
     ) -> Rollout:
+        every = torch.ones(self.env.num_envs, dtype=torch.bool, device=self.env.device)
+        rollout = self._episodes(every, team, explore, t_env, record, generator, stopped)
+        while (lost := self.env.lost) is not None and bool(lost.any()):
+            again = self._episodes(lost, team, explore, t_env, record, generator, stopped)
+            rollout = rollout.replaced(lost, again)
+        return rollout
+
+    @torch.no_grad()
+    def _episodes(
+        self,
+        rows: Tensor,
+        team: str | None,
+        explore: bool,
+        t_env: int,
+        record: bool,
+        generator: torch.Generator,
+        stopped: Callable[[], bool],
+    ) -> Rollout:
+        """An episode from each environment of `rows (B,)` (bool); what the others show in the meantime is padding."""
         env, controller = self.env, self.controller
-        seen = env.reset(team=team)
+        seen = env.reset(env_mask=rows, team=team)
         history = _History(env.spec, seen) if record else None
         state = controller.initial_state(env.num_envs, env.spec.agents)
         last_actions = torch.full((env.num_envs, env.spec.agents), -1, dtype=torch.int64, device=env.device)
-        alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
+        alive = rows
         returns = torch.zeros(env.num_envs, device=env.device)
         lengths = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
         present = torch.zeros_like(returns)  # agents, summed over the steps
         sent: Tensor | None = None
-        if self.film is not None:
+        if self.film is not None and bool(alive[0]):
             self.film.shoot(env.render)
         for _ in range(env.spec.episode_limit):
             if stopped():

@@ -63,6 +63,32 @@ class CannotStart(ToyEnv):
         raise UserError("the game is not installed")
 
 
+class Breaks(ToyEnv):
+    """Loses its first episode in the first step, is repaired then, and gives up in step 4."""
+
+    restarts = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lost = torch.zeros(1, dtype=torch.bool)
+        self.steps = 0
+
+    def _reset(self, env_mask: torch.Tensor, team: str | None) -> TimeStep:
+        if bool(self.lost):
+            self.restarts, self.lost = self.restarts + 1, torch.zeros(1, dtype=torch.bool)
+        return super()._reset(env_mask, team)
+
+    def _step(self, actions: torch.Tensor) -> TimeStep:
+        self.steps += 1
+        if self.steps == 4:
+            raise RunFailed("the game went wrong too often")
+        seen = super()._step(actions)
+        if self.steps > 1:
+            return seen
+        self.lost, self.truncated = torch.ones(1, dtype=torch.bool), torch.ones(1, dtype=torch.bool)
+        return seen._replace(truncated=self.truncated, terminated=~self.truncated)
+
+
 class SaysClosed(ToyEnv):
     """`args` is a file, in which a line appears when a step begins, which never ends, and when it is closed."""
 
@@ -230,6 +256,30 @@ def test_an_exception_arrives_with_its_traceback() -> None:
     # not a RunFailed, whose lines are squeezed into one: a mistake in an environment is to be found
     assert not isinstance(caught.value, RunFailed)
     assert all(gone(pid) for pid in env.pids)
+
+
+def test_lost_episodes_restarts_and_giving_up_arrive() -> None:
+    args = ToyEnv.resolve_args({"team": "2", "end_chance": 0.0}, [])
+    with WorkerEnv(Breaks, args, num_envs=2, seed=0) as env:
+        assert env.restarts is None
+        env.reset()
+        assert (env.restarts, env.lost.tolist()) == (0, [False, False])
+        seen = env.step(torch.zeros(2, args.slots, dtype=torch.int64))
+        assert (env.restarts, env.lost.tolist(), seen.truncated.tolist()) == (0, [True, True], [True, True])
+        env.reset(env_mask=torch.tensor([False, True]))
+        assert (env.restarts, env.lost.tolist()) == (1, [True, False])
+        env.reset(env_mask=torch.tensor([True, False]))
+        assert (env.restarts, env.lost.tolist()) == (2, [False, False])
+        for _ in range(2):
+            env.step(torch.zeros(2, args.slots, dtype=torch.int64))
+        with pytest.raises(RunFailed, match=r"^worker [01] \(pid \d+\): the game went wrong too often$"):
+            env.step(torch.zeros(2, args.slots, dtype=torch.int64))
+
+
+def test_a_host_without_games_knows_no_restarts(workers: WorkerEnv) -> None:
+    workers.reset()
+    assert workers.restarts is None
+    assert workers.lost is None
 
 
 def test_what_the_user_can_put_right_stays_such_an_error() -> None:

@@ -14,6 +14,7 @@ from envs.check import check_env
 from envs.hosts import WorkerEnv
 from envs.smac import games
 from envs.smac.env import ATTEMPTS, SmacEnv
+from envs.starcraft import installation
 from utils.config import load_config
 from utils.errors import RunFailed, UserError
 
@@ -380,13 +381,13 @@ def test_a_game_or_a_map_that_is_missing_is_named(smac, monkeypatch, tmp_path):
 
 
 def test_the_game_is_looked_for_where_it_is_installed(monkeypatch, tmp_path):
-    monkeypatch.setattr(games, "ROOT", tmp_path)
+    monkeypatch.setattr(installation, "ROOT", tmp_path)
     monkeypatch.delenv("SC2PATH", raising=False)
-    assert games.game_folder() == Path.home() / "StarCraftII"
+    assert installation.game_folder() == Path.home() / "StarCraftII"
     (tmp_path / "3rdparty" / "StarCraftII").mkdir(parents=True)
-    assert games.game_folder() == tmp_path / "3rdparty" / "StarCraftII"
+    assert installation.game_folder() == tmp_path / "3rdparty" / "StarCraftII"
     monkeypatch.setenv("SC2PATH", "~/games")
-    assert games.game_folder() == Path.home() / "games"
+    assert installation.game_folder() == Path.home() / "games"
 
 
 @pytest.mark.parametrize("teams", ["3-5", "all,3"])

@@ -180,6 +180,45 @@ def test_the_controller_is_told_how_to_play() -> None:
     assert torch.equal(spy.calls[1]["timestep"].entities[:, 2, 0], torch.tensor([2.0, 2.0, 2.0]))
 
 
+class BreakingTableEnv(TableEnv):
+    """The same episodes, but at first the first is lost in its step 3, and the last twice in its step 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = torch.zeros(3, dtype=torch.bool)
+        self.over = torch.zeros(3, dtype=torch.bool)
+        self.faults = {0: [3], 2: [1, 1]}
+
+    def _reset(self, env_mask: Tensor, team: str | None) -> TimeStep:
+        assert self.lost is not None
+        self.t, self.lost = self.t.masked_fill(env_mask, 0), self.lost & ~env_mask
+        return self.show(torch.zeros(3))
+
+    def _step(self, actions: Tensor) -> TimeStep:
+        seen = super()._step(actions * ~self.lost[:, None])
+        for i, steps in self.faults.items():
+            if steps and not self.lost[i] and self.t[i] == steps[0]:
+                steps.pop(0)
+                self.lost = self.lost | (torch.arange(3) == i)
+        return seen._replace(
+            truncated=(seen.truncated | self.lost) & ~seen.terminated, reward=seen.reward.masked_fill(self.lost, 0)
+        )
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_lost_episodes_are_played_again(table: Rollout, record: bool) -> None:
+    env = BreakingTableEnv()
+    rollout = Runner(env, Spy(), seed=0).play(record=record)
+    assert env.faults == {0: [], 2: []}
+    for name in ("returns", "lengths", "comm_frequency"):
+        assert torch.equal(getattr(rollout, name), getattr(table, name)), name
+    assert torch.equal(rollout.info["steps"], table.info["steps"])
+    assert (rollout.batch is not None) == record
+    if rollout.batch is not None and table.batch is not None:
+        for name, value in table.batch.parts().items():
+            assert torch.equal(rollout.batch.parts()[name], value), name
+
+
 def test_an_endless_episode_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="table plays on after its limit of 4 steps"):
         Runner(TableEnv(endless=True), Spy(), seed=0).play()

@@ -94,7 +94,7 @@ class SmacEnv(EntityEnv):
         self._first = np.zeros(num_envs, dtype=bool)
         #: games that have come to the end of an episode
         self._finished = np.zeros(num_envs, dtype=bool)
-        self.lost = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
+        self.lost: Tensor = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
 
     @property
     def restarts(self) -> int:

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from envs.starcraft.installation import game_folder
 from utils.errors import UserError, one_line
 from utils.suggest import nearest
-from utils.version import ROOT
 
 #: The packages, and the revisions that this was written for. Neither is on PyPI.
 SOURCES = {
@@ -27,15 +27,6 @@ SOURCES = {
 MAPS = Path("Maps") / "SMAC_Maps"
 #: A fault of the game is raised by one of these.
 CLIENTS = ("pysc2", "websocket")
-
-
-def game_folder() -> Path:
-    """The game's folder: the environment's SC2PATH, or else where install_sc2.sh puts it, or else where pysc2 looks."""
-    named = os.environ.get("SC2PATH")
-    if named:
-        return Path(named).expanduser()
-    ours = ROOT / "3rdparty" / "StarCraftII"
-    return ours if ours.is_dir() else Path("~/StarCraftII").expanduser()
 
 
 def build_game(package: str, map_name: str, kwargs: Mapping[str, Any], seed: int) -> Any:

@@ -256,6 +256,7 @@ class Score:
 
 
 def _battle_first(values: Tensor) -> Tensor:
-    """`values (..., B)` -> (B, ...), contiguous."""
-    # as one matrix, because torch transposes those faster
-    return values.flatten(0, -2).T.contiguous().view(-1, *values.shape[:-1])
+    """`values (..., B)` -> (B, ...), contiguous, in memory of its own."""
+    # as one matrix, because torch transposes those faster; that of a single battle is contiguous as it is
+    matrix = values.flatten(0, -2).T
+    return matrix.clone(memory_format=torch.contiguous_format).view(-1, *values.shape[:-1])

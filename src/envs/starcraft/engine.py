@@ -56,6 +56,10 @@ class Units(NamedTuple):
     alive: Tensor
 
 
+class BattleLost(Exception):
+    """What moves the units broke down in the middle of a battle: nothing that was played of it counts."""
+
+
 class BattleEngine(ABC):
     """Plays battles between the team's units, which follow orders to the letter, and an enemy that the engine leads."""
 
@@ -71,7 +75,16 @@ class BattleEngine(ABC):
 
     @abstractmethod
     def advance(self, orders: Orders, battle_mask: Tensor) -> Units:
-        """Play `LOOPS_PER_STEP` game loops where `battle_mask (B,)` is True; the other battles stand still."""
+        """Play `LOOPS_PER_STEP` game loops where `battle_mask (B,)` is True; the other battles stand still.
+
+        Raises:
+            BattleLost: they cannot be played on; `spawn` begins others.
+        """
+
+    @property
+    def restarts(self) -> int | None:
+        """How often what moves the units was started anew after a breakdown; None: nothing that could break down."""
+        return None
 
     def close(self) -> None:
         """Give back games and processes; idempotent."""

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from envs.base import EntityEnv, TimeStep
 from envs.starcraft.encoding import Encoder, Score, View, make_spec
+from envs.starcraft.engine import BattleEngine, BattleLost
+from envs.starcraft.installation import what_is_missing
 from envs.starcraft.picture import draw
 from envs.starcraft.placement import draws_needed, place_armies
 from envs.starcraft.scenarios import (
@@ -18,6 +20,7 @@ from envs.starcraft.scenarios import (
     SCENARIOS,
     UNITS,
     Sides,
+    UnitType,
     draw_armies,
     draw_tags,
     drawn_units,
@@ -28,6 +31,7 @@ from envs.starcraft.scripted import SCRIPTED
 from envs.starcraft.skirmish import SkirmishEngine
 from envs.teams import refuse_repeats
 from utils.errors import UserError
+from utils.paths import read_path
 
 BACKENDS = ("auto", "skirmish", "sc2")
 REWARD_SCALES = ("battle", "army")
@@ -52,8 +56,12 @@ class StarCraftArgs:
     #: whose damage, kills and win make 20 points of reward: battle (its own) | army (the `measure_army` of those that
     #: `train_team` meets, for all battles of all teams, as in REFIL's public code)
     reward_scale: str = "battle"
-    #: auto | skirmish (the embedded engine) | sc2 (StarCraft II)
+    #: auto (StarCraft II where it is installed) | skirmish (the embedded engine) | sc2 (StarCraft II)
     backend: str = "auto"
+    #: sc2: seconds within which a game has to start, and to answer, before it is given up for another one
+    game_timeout: float = 60.0
+    #: sc2: a folder for the game's own replays, one of each game; "": none
+    save_replay: str = ""
     #: steps until a battle is cut short
     episode_limit: int = 150
 
@@ -75,12 +83,12 @@ class StarCraftEnv(EntityEnv):
         super().__init__(num_envs, seed, device)
         self.args = args
         #: the engine that was chosen
-        self.backend = "skirmish"
+        self.backend = args.backend
         self.scenario = SCENARIOS[args.scenario]
         tags = args.tags or max(args.max_team, args.max_enemies)
         self.spec = make_spec(self.scenario, args.max_team, args.max_enemies, tags, args.episode_limit)
         units = tuple(UNITS[name] for name in self.scenario.unit_names)
-        self.engine = SkirmishEngine(num_envs, args.max_team, args.max_enemies, units, self.device)
+        self.engine = self._make_engine(units, seed)
         self._encoder = Encoder(self.spec, units, num_envs, self.device)
         trained = parse_team(args.train_team, self.scenario, args.enemy_team)
         measure = measure_army(self.scenario, trained) if args.reward_scale == "army" else None
@@ -96,6 +104,35 @@ class StarCraftEnv(EntityEnv):
         everywhere = torch.arange(num_envs, device=self.device)
         self._units = self.engine.spawn(everywhere, nobody, torch.zeros(2, *nobody.shape, device=self.device))
         self._view = self._encoder.view(self._units)
+        #: the generator before the running episode was drawn
+        self._drawn_from = self.generator.get_state()
+
+    def _make_engine(self, units: tuple[UnitType, ...], seed: int) -> BattleEngine:
+        args = self.args
+        if self.backend == "skirmish":
+            return SkirmishEngine(self.num_envs, args.max_team, args.max_enemies, units, self.device)
+        from envs.starcraft.sc2 import Sc2Engine  # late: it needs packages that the embedded engine does not
+
+        if self.num_envs > 1 or self.device.type != "cpu":
+            raise ValueError(f"StarCraft II plays one battle, on a CPU; not {self.num_envs} on {self.device}")
+        self.lost = torch.zeros(1, dtype=torch.bool)
+        return Sc2Engine(args.max_team, args.max_enemies, units, seed, args.game_timeout, args.save_replay)
+
+    @property
+    def restarts(self) -> int | None:
+        return self.engine.restarts
+
+    @classmethod
+    def alone(cls, args: StarCraftArgs) -> bool:
+        return _backend(args) == "sc2"
+
+    @classmethod
+    def patience(cls, args: StarCraftArgs) -> float:
+        if not cls.alone(args):
+            return 0.0
+        from envs.starcraft.sc2 import patience
+
+        return patience(args.game_timeout)
 
     @classmethod
     def resolve_args(cls, env_args: Mapping[str, Any], test_teams: Sequence[str]) -> StarCraftArgs:
@@ -114,12 +151,15 @@ class StarCraftEnv(EntityEnv):
                 raise UserError(f"env_args.{key} = {getattr(args, key)} must be from 0 (derived) to {LARGEST_TEAM}")
         scenario = SCENARIOS[args.scenario]
         refuse_repeats(test_teams, lambda team: parse_team(team, scenario, args.enemy_team, "test_teams"))
+        _backend(args)  # sc2 needs the game
         fitted = cls.fit(args, test_teams)
         most = max(fitted.max_team, fitted.max_enemies)
         if args.tags and args.tags < most:
             raise UserError(
                 f"env_args.tags = {args.tags} are too few for {most} units; allowed: 0 (derived) or {most} or more"
             )
+        if args.save_replay:
+            args = replace(args, save_replay=str(read_path("env_args.save_replay", args.save_replay)))
         return replace(args, tags=args.tags or most)
 
     @classmethod
@@ -134,10 +174,12 @@ class StarCraftEnv(EntityEnv):
             if slots[key] < most:
                 allowed = f"allowed: 0 (derived) or {most} or more"
                 raise UserError(f"env_args.{key} = {slots[key]} is not possible with {reason}; {allowed}")
-        return replace(args, **slots)
+        return replace(args, backend=_backend(args), **slots)
 
     def _reset(self, env_mask: Tensor, team: str | None) -> TimeStep:
         sides = self._sides(team)
+        if bool(env_mask.any()):
+            self._drawn_from = self.generator.get_state()
         # Everything is drawn for all battles and then kept for some: which battles are reset does not change what the
         # others will draw later. Nor does the number of slots.
         allies, enemies = draw_armies(self.scenario, sides, self.num_envs, self.generator)
@@ -172,6 +214,8 @@ class StarCraftEnv(EntityEnv):
         self._encoder.begin(battles, types, tags)
         self._score.begin(battles, self._units)
         self._steps[battles] = 0
+        if self.lost is not None:
+            self.lost = self.lost.index_fill(0, battles, False)
         # time steps keep what they were given, so nothing is changed in place
         fresh = self._encoder.view(self._units, battles)
         self._view = View(*(old.index_copy(0, battles, new) for old, new in zip(self._view, fresh, strict=True)))
@@ -184,7 +228,10 @@ class StarCraftEnv(EntityEnv):
         illegal = ~self._view.avail_mask.gather(2, actions[:, :, None])[:, :, 0] & running[:, None]
         if bool(illegal.any()):
             raise ValueError(f"illegal actions: (environment, agent) {illegal.nonzero().tolist()}")
-        self._units = self.engine.advance(self._encoder.orders(actions, self._units), running)
+        try:
+            self._units = self.engine.advance(self._encoder.orders(actions, self._units), running)
+        except BattleLost:
+            return self._lose(running)
         self._view = self._encoder.view(self._units)
         reward, over, won = self._score.settle(self._units, running)
         self._steps += running
@@ -192,6 +239,13 @@ class StarCraftEnv(EntityEnv):
         self._terminated = self._terminated | (over & running)
         self._truncated = self._truncated | (running & ~over & (self._steps >= self.args.episode_limit))
         return self._timestep(reward)
+
+    def _lose(self, running: Tensor) -> TimeStep:
+        """The battle cannot be played on: it is cut short and counts for nothing; the next reset draws it again."""
+        self.lost = running
+        self._truncated = self._truncated | running
+        self.generator.set_state(self._drawn_from)
+        return self._timestep(torch.zeros(self.num_envs, device=self.device))
 
     def _timestep(self, reward: Tensor) -> TimeStep:
         view = self._view
@@ -211,7 +265,7 @@ class StarCraftEnv(EntityEnv):
         )
 
     def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
-        return draw(self._units, self.engine.table, index, marked)
+        return draw(self._units, self._encoder.table, index, marked)
 
     def close(self) -> None:
         self.engine.close()
@@ -225,7 +279,17 @@ def _check(args: StarCraftArgs) -> None:
         raise UserError(f"env_args.reward_scale = {args.reward_scale!r} is not one of {', '.join(REWARD_SCALES)}")
     if args.backend not in BACKENDS:
         raise UserError(f"env_args.backend = {args.backend!r} is not one of {', '.join(BACKENDS)}")
-    if args.backend == "sc2":
-        raise UserError("env_args.backend = 'sc2' is not available yet; use 'skirmish' or 'auto'")
+    if not args.game_timeout >= 1:
+        raise UserError(f"env_args.game_timeout = {args.game_timeout} must be at least 1 (second)")
     if args.episode_limit < 1:
         raise UserError(f"env_args.episode_limit = {args.episode_limit} must be at least 1")
+
+
+def _backend(args: StarCraftArgs) -> str:
+    """The engine that `args` choose."""
+    if args.backend == "skirmish":
+        return "skirmish"
+    missing = what_is_missing()
+    if missing and args.backend == "sc2":
+        raise UserError(f"env_args.backend = 'sc2': {missing}; env_args.backend=skirmish needs none of it")
+    return "skirmish" if missing else "sc2"

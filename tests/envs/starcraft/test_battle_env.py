@@ -50,6 +50,10 @@ def test_the_contract_of_environments(scenario, team, largest):
     check_env(StarCraftEnv(StarCraftEnv.fit(args, [largest]), 4, 0), steps=30, teams=[team, largest])
 
 
+def test_contract_of_a_single_battle():
+    check_env(make(1, train_team="3-5", episode_limit=20), steps=20)
+
+
 # --- rewards ---
 
 
@@ -311,7 +315,12 @@ def test_slots_follow_from_the_teams():
         ({"max_team": 6}, ["8"], r"env_args.max_team = 6 .* test_teams = '8'; allowed: 0 \(derived\) or 8 or more"),
         ({"max_team": "8"}, [], r"env_args.max_team = '8' must be a whole number"),
         ({"reward_scale": "armies"}, [], r"env_args.reward_scale = 'armies' is not one of battle, army"),
-        ({"backend": "sc2"}, [], r"'sc2' is not available yet"),
+        (
+            {"backend": "sc2"},
+            [],
+            r"'sc2': there is no StarCraft II in /nonexistent \(SC2PATH\): ./install_sc2.sh fetches",
+        ),
+        ({"game_timeout": 0.5}, [], r"env_args.game_timeout = 0.5 must be at least 1"),
         ({"backend": "starcraft"}, [], r"env_args.backend = 'starcraft' is not one of auto, skirmish, sc2"),
         ({"episode_limit": 0}, [], r"env_args.episode_limit = 0 must be at least 1"),
     ],

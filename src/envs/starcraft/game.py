@@ -1,0 +1,287 @@
+"""StarCraft II as a process: started through pysc2, asked for things one at a time, never left behind.
+
+The game ends with the thread that started it, in whatever way that ends. Everything that goes wrong with it - it does
+not start, crashes, hangs, answers with an error - is a `GameFault`: whoever plays starts another one.
+"""
+
+import ctypes
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import util
+from pathlib import Path
+from typing import IO, Any
+
+import websocket
+from absl import flags
+from absl import logging as absl_logging
+
+from envs.starcraft.engine import BattleLost
+from envs.starcraft.installation import MAP, PACKAGES, game_folder
+from utils.errors import UserError, one_line
+
+try:
+    from google.protobuf.message import DecodeError
+    from pysc2 import run_configs
+    from pysc2.lib import protocol, remote_controller, sc_process
+    from s2clientprotocol import debug_pb2, raw_pb2, sc2api_pb2
+except TypeError as error:  # modules generated for protobuf 3
+    raise UserError(f"s2clientprotocol is too old for this protobuf ({one_line(error)}): {PACKAGES}") from None
+
+#: Seconds that a game gets to end after it was asked to.
+FAREWELL = 2.0
+#: Seconds between two attempts to reach a game that is starting.
+KNOCKS = 0.1
+#: What Linux calls "send this signal when the parent dies".
+PR_SET_PDEATHSIG = 1
+
+FAULTS = (
+    protocol.ConnectionError,
+    protocol.ProtocolError,
+    remote_controller.ConnectError,
+    remote_controller.RequestError,
+    sc_process.SC2LaunchError,
+    websocket.WebSocketException,
+    DecodeError,
+    OSError,
+)
+
+
+class GameFault(BattleLost):
+    """The game did not do what it was asked to. What it has played since the last reset counts for nothing."""
+
+
+class Game:
+    """A running StarCraft II with one game on the empty map, in which debug commands place the units."""
+
+    def __init__(self, race: Any, seed: int, timeout: float) -> None:
+        """
+        Args:
+            race: of both sides, as the protocol counts them.
+            seed: of the game's own chance.
+            timeout: seconds within which the game has to be reachable, and then to answer each request.
+
+        Raises:
+            GameFault: it does not start.
+        """
+        os.environ["SC2PATH"] = str(game_folder())
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        # what pysc2 tells of a fault is told by ours
+        absl_logging.set_verbosity(absl_logging.FATAL)
+        self.words = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the game
+        self._process: _Process | None = None
+        try:
+            with self._asking("launch"):
+                config = run_configs.get()
+                # a marked folder in workers, which the next run clears away if this one is killed
+                config.tmp_dir = util.get_temp_dir()
+                program = Path(config.data_dir) / f"Versions/Base{config.version.build_version:05d}/SC2_x64"
+                self._process = _Process(config, str(program), config.version, connect=False, words=self.words)
+                controller = _Controller(self._process.host, self._process.port, self._process, timeout)
+                self._process._controller = self._controller = controller
+                self._create(config.map_data(MAP), race, seed)
+        except BaseException:
+            self.close(kill=True)
+            raise
+
+    def _create(self, map_data: bytes, race: Any, seed: int) -> None:
+        create = sc2api_pb2.RequestCreateGame(realtime=False, random_seed=seed)
+        create.local_map.map_path, create.local_map.map_data = MAP, map_data
+        create.player_setup.add(type=sc2api_pb2.Participant)
+        create.player_setup.add(type=sc2api_pb2.Computer, race=race, difficulty=sc2api_pb2.VeryHard)
+        self._controller.create_game(create)
+        options = sc2api_pb2.InterfaceOptions(raw=True, score=False)
+        self._controller.join_game(sc2api_pb2.RequestJoinGame(race=race, options=options))
+
+    @property
+    def pid(self) -> int | None:
+        """The game's process id, None once it has ended."""
+        return self._process.pid if self._process is not None else None
+
+    def info(self) -> Any:
+        """Sizes of the map (`StartRaw`)."""
+        with self._asking("game_info"):
+            return self._controller.game_info().start_raw
+
+    def unit_types(self) -> set[int]:
+        """The numbers of the unit types that the game knows on this map."""
+        with self._asking("data"):
+            return {unit.unit_id for unit in self._controller.data_raw().units}
+
+    def units(self) -> Sequence[Any]:
+        """All units on the map, as the protocol has them."""
+        with self._asking("observation"):
+            # the map is uncovered for both sides; fog would make the unseen look dead
+            return self._controller.observe(disable_fog=True).observation.raw_data.units
+
+    def debug(self, commands: Sequence[debug_pb2.DebugCommand]) -> None:
+        """Carry out debug commands, in the next game loop."""
+        with self._asking("debug"):
+            self._controller.debug(commands)
+
+    def act(self, commands: Sequence[raw_pb2.ActionRawUnitCommand]) -> Sequence[int]:
+        """Give orders to units; what the game says of each, an `ActionResult`."""
+        with self._asking("action"):
+            return self._answered(self._controller.actions(_actions(commands))).result
+
+    def step(self, loops: int) -> None:
+        """Play so many game loops."""
+        with self._asking("step"):
+            self._answered(self._controller.step(loops))
+
+    def play(self, commands: Sequence[raw_pb2.ActionRawUnitCommand], loops: int) -> tuple[Sequence[int], Sequence[Any]]:
+        """`act`, `step` and `units` in one: the game gets all three requests before it is waited for, as its protocol
+        advises.
+        """
+        client = self._controller._client
+        with self._asking("action, step, observation"):
+            for request in (
+                sc2api_pb2.Request(action=_actions(commands)),
+                sc2api_pb2.Request(step=sc2api_pb2.RequestStep(count=loops)),
+                sc2api_pb2.Request(observation=sc2api_pb2.RequestObservation(disable_fog=True)),
+            ):
+                client.write(request)
+            acted, _, seen = (client.read() for _ in range(3))
+        if client.status != protocol.Status.in_game:
+            raise GameFault("the game has ended")
+        return acted.action.result, seen.observation.observation.raw_data.units
+
+    def save_replay(self) -> bytes:
+        """The game so far, in the game's own format."""
+        with self._asking("save_replay"):
+            data: bytes = self._controller.save_replay()
+            return data
+
+    def _answered(self, response: Any) -> Any:
+        """pysc2 returns None where the game says that it has ended, which the empty map never does by itself."""
+        if response is None:
+            raise GameFault("the game has ended")
+        return response
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except FAULTS as error:
+            raise GameFault(f"{what}: {self._reason(error)}") from error
+
+    def _reason(self, error: BaseException) -> str:
+        """What became of the game, with its own last words."""
+        process = self._process._proc if self._process is not None else None
+        reason = one_line(error) if isinstance(error, Exception) else ""
+        if process is not None and not isinstance(error, protocol.ProtocolError | remote_controller.RequestError):
+            with suppress(subprocess.TimeoutExpired):  # its connection closes a moment before its exit code is known
+                process.wait(FAREWELL)
+            if process.returncode is not None:
+                reason = f"it ended with exit code {process.returncode}"
+        words = self.last_words()
+        return f"{reason}; its last words: {words}" if words else reason
+
+    def last_words(self) -> str:
+        """The last line that the game printed, "" if it printed none."""
+        if self.words.closed:
+            return ""
+        size = self.words.seek(0, os.SEEK_END)
+        self.words.seek(max(size - 4096, 0))
+        lines = self.words.read().decode(errors="replace").split("\n")
+        return next((" ".join(line.split())[:200] for line in reversed(lines) if line.strip()), "")
+
+    def close(self, kill: bool = False) -> None:
+        """End the game; `kill`: without asking it. Idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            if kill:
+                process.kill()
+            try:
+                process.close()
+            except FAULTS:  # it could not be asked: then without
+                process._controller = None
+                process.close()
+        self.words.close()
+
+
+class _Process(sc_process.StarcraftProcess):
+    """pysc2's process of the game; ours ends with this program, and says what it says to a file."""
+
+    _proc: Any
+
+    def _launch(self, run_config: Any, args: Sequence[str], words: IO[bytes] | None = None, **kwargs: Any) -> Any:
+        return subprocess.Popen(
+            args,
+            cwd=run_config.cwd,
+            env=run_config.env,
+            stdin=subprocess.DEVNULL,
+            stdout=words,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # no Ctrl-C of a terminal reaches it
+            preexec_fn=_end_with_parent(),
+        )
+
+    def kill(self) -> None:
+        if self._proc is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._proc.pid, signal.SIGKILL)
+
+    def _shutdown(self) -> None:
+        if self._proc is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._proc.wait(FAREWELL)
+            self.kill()
+            self._proc.wait()
+            self._proc = None
+
+
+class _Controller(remote_controller.RemoteController):
+    """pysc2's controller, which reaches the game as soon as it can be reached, and never through a proxy."""
+
+    def _connect(self, host: str, port: int, proc: _Process, timeout_seconds: float) -> Any:
+        # attempts are counted, not the clock: a run that was stopped by Ctrl-Z has knocked nowhere in the meantime
+        for _ in range(math.ceil(timeout_seconds / KNOCKS)):
+            if not proc.running:
+                break
+            try:
+                return _knock(host, port, timeout_seconds)
+            except (TimeoutError, websocket.WebSocketTimeoutException):  # somebody is there, who says nothing
+                break
+            except (OSError, websocket.WebSocketException):
+                time.sleep(KNOCKS)
+        raise remote_controller.ConnectError(f"it could not be reached within {timeout_seconds:g} s")
+
+
+def _knock(host: str, port: int, timeout: float) -> Any:
+    """Connect to the game, by a socket of ours: websocket's would go through a proxy that the environment names."""
+    with ExitStack() as stack:
+        connection = stack.enter_context(socket.create_connection((host, port), timeout))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client = websocket.create_connection(f"ws://{host}:{port}/sc2api", timeout=timeout, socket=connection)
+        stack.pop_all()
+        return client
+
+
+def _actions(commands: Sequence[raw_pb2.ActionRawUnitCommand]) -> sc2api_pb2.RequestAction:
+    request = sc2api_pb2.RequestAction()
+    for command in commands:
+        request.actions.add().action_raw.unit_command.CopyFrom(command)
+    return request
+
+
+def _end_with_parent() -> Any:
+    """What the game's process does before it becomes the game: ask the kernel to be killed when its parent dies."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != parent:  # it died before it could be asked for
+            os._exit(1)
+
+    return ask
