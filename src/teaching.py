@@ -9,7 +9,7 @@ from pathlib import Path
 from controllers.entity import EntityController
 from evaluating import Evaluation, test
 from learners.cesma import CesmaLearner
-from learners.experts import expert_config
+from learners.experts import expert_config, fit_expert
 from runners.runner import Runner
 from training import Training
 from utils.checkpoints import load_checkpoint
@@ -70,7 +70,9 @@ class Students(Training):
     def run(self) -> Evaluation:
         if not self.learner.expert_returns:
             assert self.learner.expert is not None
-            runner = Runner(self.test_runner.env, self.learner.expert, seed=0, device=self.controller.device)
+            env = self.test_runner.env  # which may have more slots than training has
+            expert = fit_expert(self.config, self.learner.expert, env.spec)
+            runner = Runner(env, expert, seed=0, device=self.controller.device)
             self._take_measure(test(self.config, self.recorder.part("expert"), self.stop, runner, self.t_env))
         return super().run()
 

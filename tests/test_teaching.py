@@ -67,6 +67,15 @@ def test_students_count_on_from_where_the_expert_ended(tmp_path, expert):
     assert (told.recorder.run_dir / "expert" / "evaluation.json").is_file()
 
 
+def test_a_scripted_expert_is_measured_on_larger_teams_than_it_teaches(tmp_path):
+    """Training and tests of battles have slots of their own."""
+    told = Told(tmp_path)
+    tiny = tiny_overrides("cesma", **{**TINY, "expert": "focus_fire", "t_max": 20})
+    words = ["--config=cesma", "--env-config=sc2_sz", *tiny, "env_args.episode_limit=10", "test_teams=8"]
+    run.run(load_config([*words, f"local_results_path={tmp_path}"]), told.recorder, StopSignal())
+    assert told.steps("expert/test/8/return_mean") == [0]
+
+
 def test_what_a_scripted_expert_does_is_measured_once(tmp_path):
     told = Told(tmp_path)
     run.run(make(tmp_path, expert="greedy"), told.recorder, StopSignal())

@@ -93,9 +93,16 @@ def build_expert(config: Config, student: EntityController) -> Controller:
     if config.expert_path:
         return _trained(config.expert_path, student)
     settings = expert_config(config)
-    if settings is None:
-        return ScriptedController(envs.REGISTRY[config.env].SCRIPTED[config.expert](student.spec))
-    return _build(settings, student)
+    return _scripted(config, student.spec) if settings is None else _build(settings, student)
+
+
+def fit_expert(config: Config, expert: Controller, spec: EnvSpec) -> Controller:
+    """`expert` for environments like `spec`, which may have other slots: scripted teams know theirs."""
+    return _scripted(config, spec) if isinstance(expert, ScriptedController) else expert
+
+
+def _scripted(config: Config, spec: EnvSpec) -> ScriptedController:
+    return ScriptedController(envs.REGISTRY[config.env].SCRIPTED[config.expert](spec))
 
 
 def _build(settings: Config, student: EntityController) -> EntityController:

@@ -247,7 +247,7 @@ CESMA_FIGURE8 = Study(
     source=SOURCE.format(8),
     training=_TRAINING,
     testing=_TESTING,
-    varied=("data_sets", "batch_size"),
+    varied=("data_sets",),
     notes=("The paper: no difference. With own sets a batch is three times as large, a third of it for each agent.",),
 )
 
