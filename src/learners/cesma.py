@@ -156,7 +156,7 @@ class CesmaLearner(Learner):
 
     def _log_policy(self, data: Prepared, avail_mask: Tensor) -> Tensor:
         """(S, A, U), `ILLEGAL` for what may not be done."""
-        logits = self.controller.unroll(data).q[0][data.acts].float()
+        logits = self.controller.values_at(data, data.acts).float()
         return fill_illegal(masked_log_softmax(logits, avail_mask), avail_mask)
 
     def weights(self, labels: Tensor, avail_mask: Tensor, counts: Tensor) -> Tensor:
