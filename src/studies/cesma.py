@@ -30,17 +30,26 @@ def _of_expert(settings: Mapping[str, object]) -> dict[str, object]:
     return {f"expert_args.{key}": value for key, value in settings.items()}
 
 
-#: How experts are trained, beside what their own YAML says.
-_VDN = _of_expert(
-    {
-        **_STUDENTS,
-        "lr_decay": "linear",
-        "target_update_unit": "updates",
-        "target_update_interval": 100,
-        "epsilon_anneal_time": 40_000,
-    }
-)
+#: How experts explore and learn on particle tasks, whatever their networks.
+_TRAINED: Mapping[str, object] = {
+    **_STEPS,
+    "lr_decay": "linear",
+    "target_update_unit": "updates",
+    "target_update_interval": 100,
+    "epsilon_anneal_time": 40_000,
+}
+_VDN = _of_expert({**_PLAIN, **_TRAINED})
+#: An update costs flat networks little, and where agents find their places by themselves it takes many.
+_VDN_OFTEN = _of_expert({**_PLAIN, **_TRAINED, "steps_per_update": 4})
 _SHORT_EXPLORATION = _of_expert({"epsilon_anneal_time": 40_000})
+
+#: Networks on entities, which are not the paper's, in place of flat ones.
+_ENTITIES: Mapping[str, object] = {"controller": "entity", "head_layers": 2, "attn_embed_dim": 64}
+_VDN_ENTITIES: Mapping[str, object] = {
+    **_ENTITIES,
+    **{"batch_size": 256, "steps_per_update": 16, "lr": 0.003, "lr_decay": "linear"},
+    **_of_expert({**_ENTITIES, "recurrent": False, **_TRAINED, "steps_per_update": 8}),
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class Place:
     settings: Mapping[str, object] = field(default_factory=dict)
     #: where agents talk, what is said in one step is heard in the next: episodes, and not single steps
     talks: bool = False
+    #: whether methods are compared with networks on entities, too
+    entities: bool = False
 
     def cell(self, name: str, algorithm: str, settings: Mapping[str, object]) -> Cell:
         """A training here."""
@@ -77,7 +88,7 @@ class Place:
 
 
 _MIXED: Mapping[str, object] = {"env_args.kinds": "mixed"}
-NAVIGATION = Place("3 agents", "navigation", "3")
+NAVIGATION = Place("3 agents", "navigation", "3", entities=True)
 MIXED = Place("3 agents, mixed", "navigation", "3", variant="mixed", settings=_MIXED)
 NAVIGATION_6 = Place("6 agents", "navigation_6", "6")
 MIXED_6 = Place("6 agents, mixed", "navigation_6", "6", variant="mixed", settings=_MIXED)
@@ -98,18 +109,39 @@ def _taught(place: Place, row: str, label: str = "") -> tuple[LearningLine, ...]
 # --- figures 5 and 6: against MADDPG and independent DDPG -------------------------------------------------------------
 
 
+def _expert(place: Place) -> Mapping[str, object]:
+    """Settings of VDN as an expert with flat networks."""
+    return _VDN if place.talks else _VDN_OFTEN
+
+
+def _methods(place: Place) -> dict[str, Cell]:
+    methods = {
+        "CESMA": place.students("vdn", _expert(place)),
+        "MADDPG": place.cell("maddpg", "maddpg", {}),
+        "independent DDPG": place.cell("iddpg", "iddpg", {}),
+    }
+    if place.entities:
+        methods["CESMA on entities"] = place.students("vdn", _VDN_ENTITIES, name="cesma_vdn_entities")
+        methods["MADDPG on entities"] = place.cell("maddpg_entities", "maddpg", {"controller": "entity"})
+    return methods
+
+
 def _rows(place: Place) -> tuple[Row, ...]:
-    maddpg = place.label("MADDPG")
-    return (
-        Row(place.label("CESMA"), place.students("vdn", _VDN), reference=maddpg),
-        Row(maddpg, place.cell("maddpg", "maddpg", {}), reference=maddpg),
-        Row(place.label("independent DDPG"), place.cell("iddpg", "iddpg", {}), reference=maddpg),
-    )
+    reference = place.label("MADDPG")
+    return tuple(Row(place.label(method), cell, reference=reference) for method, cell in _methods(place).items())
 
 
 def _compared(place: Place) -> LearningPanel:
-    lines = [LearningLine(method, place.label(method)) for method in ("MADDPG", "independent DDPG")]
-    return LearningPanel(place.title, Column(place.team), (*_taught(place, place.label("CESMA")), *lines))
+    lines = [
+        line
+        for method in _methods(place)
+        for line in (
+            _taught(place, place.label(method), f"{method}: expert, then students")
+            if method.startswith("CESMA")
+            else [LearningLine(method, place.label(method))]
+        )
+    ]
+    return LearningPanel(place.title, Column(place.team), tuple(lines))
 
 
 _RETURNS = tuple(Column(team) for team in ("3", "6", "2"))
@@ -202,7 +234,7 @@ def _kind(place: Place, expert: str, settings: Mapping[str, object]) -> Row:
 
 
 _KINDS = (
-    (MIXED, "vdn", _VDN),
+    (MIXED, "vdn", _VDN_OFTEN),
     (MIXED, "joint", _SHORT_EXPLORATION),
     (NAVIGATION_6, "one_at_a_time", {**_SHORT_EXPLORATION, "idle_weight": 0.2}),
 )
@@ -236,8 +268,8 @@ CESMA_FIGURE8 = Study(
     title="One data set for all students, or one for each",
     seeds=_SEEDS,
     rows=(
-        Row("shared", MIXED.students("vdn", _VDN)),
-        Row("own", MIXED.students("vdn", {**_VDN, **_OWN}, name="cesma_vdn_own")),
+        Row("shared", MIXED.students("vdn", _VDN_OFTEN)),
+        Row("own", MIXED.students("vdn", {**_VDN_OFTEN, **_OWN}, name="cesma_vdn_own")),
     ),
     columns=(Column("3"),),
     figure=LearningCurves(
@@ -257,7 +289,7 @@ CESMA_FIGURE9 = Study(
     name="cesma_figure9",
     title="Return and loss, slow and fast learners",
     seeds=_SEEDS,
-    rows=(Row("same", NAVIGATION.students("vdn", _VDN)), Row("mixed", MIXED.students("vdn", _VDN))),
+    rows=(Row("same", NAVIGATION.students("vdn", _VDN_OFTEN)), Row("mixed", MIXED.students("vdn", _VDN_OFTEN))),
     columns=(Column("3"),),
     figure=LearningCurves(
         "",
