@@ -47,7 +47,10 @@ _SHORT_EXPLORATION = _of_expert({"epsilon_anneal_time": 40_000})
 _ENTITIES: Mapping[str, object] = {"controller": "entity", "head_layers": 2, "attn_embed_dim": 64}
 _VDN_ENTITIES: Mapping[str, object] = {
     **_ENTITIES,
-    **{"batch_size": 256, "steps_per_update": 16, "lr": 0.003, "lr_decay": "linear"},
+    "batch_size": 256,
+    "steps_per_update": 16,
+    "lr": 0.003,
+    "lr_decay": "linear",
     **_of_expert({**_ENTITIES, "recurrent": False, **_TRAINED, "steps_per_update": 8}),
 }
 
