@@ -142,14 +142,15 @@ class Game:
         advises.
         """
         client = self._controller._client
+        requests = (
+            sc2api_pb2.Request(action=_actions(commands)),
+            sc2api_pb2.Request(step=sc2api_pb2.RequestStep(count=loops)),
+            sc2api_pb2.Request(observation=sc2api_pb2.RequestObservation(disable_fog=True)),
+        )
         with self._asking("action, step, observation"):
-            for request in (
-                sc2api_pb2.Request(action=_actions(commands)),
-                sc2api_pb2.Request(step=sc2api_pb2.RequestStep(count=loops)),
-                sc2api_pb2.Request(observation=sc2api_pb2.RequestObservation(disable_fog=True)),
-            ):
-                client.write(request)
-            acted, _, seen = (client.read() for _ in range(3))
+            # in one piece, so that the game is woken once
+            client._sock.sock.sendall(b"".join(map(_frame, requests)))
+            acted, _, seen = (client.read() for _ in requests)
         if client.status != protocol.Status.in_game:
             raise GameFault("the game has ended")
         return acted.action.result, seen.observation.observation.raw_data.units
@@ -264,6 +265,12 @@ def _knock(host: str, port: int, timeout: float) -> Any:
         client = websocket.create_connection(f"ws://{host}:{port}/sc2api", timeout=timeout, socket=connection)
         stack.pop_all()
         return client
+
+
+def _frame(request: sc2api_pb2.Request) -> bytes:
+    """A message of the websocket, as pysc2 would send it."""
+    frame: bytes = websocket.ABNF.create_frame(request.SerializeToString(), websocket.ABNF.OPCODE_TEXT).format()
+    return frame
 
 
 def _actions(commands: Sequence[raw_pb2.ActionRawUnitCommand]) -> sc2api_pb2.RequestAction:

@@ -64,6 +64,7 @@ class Sc2Engine(BattleEngine):
         """
         self.table = UnitTable(units)
         self._team, self._slots = team_slots, team_slots + enemy_slots
+        self._owners = (torch.arange(self._slots) >= self._team).long()[:, None]
         self._seed, self._timeout, self._replay_folder = seed, timeout, replay_folder
         names = [unit.name for unit in units]
         self._numbers = {ALLY: [PASSIVE[name] for name in names], ENEMY: [AGGRESSIVE[name] for name in names]}
@@ -261,18 +262,18 @@ class Sc2Engine(BattleEngine):
     def _read(self, seen: Sequence[Any], types: Tensor) -> Units:
         """The units of the battle in our slots; whoever is not `seen` is dead."""
         slots = {tag: slot for slot, tag in self._tags.items()}
+        (east, north), nothing = self._shift.tolist(), [0.0] * 7
         # x, y, health, shield, energy, cooldown in game loops, alive
-        figures = np.zeros((7, self._slots, 1), dtype=np.float32)
+        figures = [nothing] * self._slots
         for unit in seen:
-            slot = slots.get(unit.tag)
+            slot, place = slots.get(unit.tag), unit.pos
             if slot is not None and unit.health > 0:
-                gauges = (unit.health, unit.shield, unit.energy, unit.weapon_cooldown, 1.0)
-                figures[:, slot, 0] = (unit.pos.x, unit.pos.y, *gauges)
-        figures[:2] -= self._shift[:, None, None] * figures[6]
-        rows = torch.from_numpy(figures)
+                gauges = (unit.health, unit.shield, unit.energy, unit.weapon_cooldown)
+                figures[slot] = [place.x - east, place.y - north, *gauges, 1.0]
+        rows = torch.tensor(figures).T.contiguous()[..., None]
         return Units(
             type=types.clone(),
-            owner=(torch.arange(self._slots) >= self._team).long()[:, None],
+            owner=self._owners,
             position=rows[:2],
             health=rows[2],
             shield=rows[3],
