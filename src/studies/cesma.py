@@ -70,7 +70,7 @@ class Place:
     settings: Mapping[str, object] = field(default_factory=dict)
     #: where agents talk, what is said in one step is heard in the next: episodes, and not single steps
     talks: bool = False
-    #: whether methods are compared with networks on entities, too
+    #: whether CESMA is shown with networks on entities, too
     entities: bool = False
 
     def cell(self, name: str, algorithm: str, settings: Mapping[str, object]) -> Cell:
@@ -125,7 +125,6 @@ def _methods(place: Place) -> dict[str, Cell]:
     }
     if place.entities:
         methods["CESMA on entities"] = place.students("vdn", _VDN_ENTITIES, name="cesma_vdn_entities")
-        methods["MADDPG on entities"] = place.cell("maddpg_entities", "maddpg", {"controller": "entity"})
     return methods
 
 
