@@ -225,8 +225,16 @@ class BellmanLearner(Learner):
         if clock - self.last_target_update < self.config.target_update_interval:
             return
         self.last_target_update = clock
+        self._copy_to_targets()
+
+    def _copy_to_targets(self) -> None:
         for online, target in self.target_networks().values():
             target.load_state_dict(online.state_dict())
+
+    def start_from(self, state: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+        taken = super().start_from(state)
+        self._copy_to_targets()
+        return taken
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()

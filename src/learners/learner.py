@@ -182,6 +182,20 @@ class Learner(ABC):
         state["counters"] = {"updates": self.updates}
         return state
 
+    def start_from(self, state: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+        """Start with the networks of another run, whose `state_dict` is `state`: whatever has the same name and shape.
+
+        Returns:
+            for each network how many tensors were taken, and of how many
+        """
+        taken = {}
+        for name, module in self.modules().items():
+            own, other = module.state_dict(), state.get(name, {})
+            fitting = {key: value for key, value in other.items() if key in own and value.shape == own[key].shape}
+            module.load_state_dict(fitting, strict=False)
+            taken[name] = len(fitting), len(own)
+        return taken
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up training where `state_dict` left it."""
         for name, module in self.modules().items():
