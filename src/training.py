@@ -71,12 +71,16 @@ class Training:
         self.identity = builders.identity(config, env.spec)
         #: by which its networks can be built again; where things lie, `env_args.scenarios` too, is nobody's business
         settings = config.as_dict().items()
-        self.settings = {key: value for key, value in settings if key != "env_args" and not key.endswith("_path")}
+        self.settings = {
+            key: value for key, value in settings if key != "env_args" and not key.endswith(("_path", "init_from"))
+        }
         #: the last checkpoint of finite weights, and what it was made at
         self.saved: Path | None = None
         self.saved_at: tuple[int, dict[str, int]] | None = None
         tell_what_runs(config, recorder, env)
         recorder.facts({"parameters": self.learner.parameter_counts()})
+        if config.init_from and not config.checkpoint_path:  # who resumes has begun long ago
+            self._start_from(Path(config.init_from))
 
     def __enter__(self) -> "Training":
         return self
@@ -215,6 +219,23 @@ class Training:
         self.recorder.note(f"resuming {folder}" + (" with an empty replay" if emptied else ""))
         for name, saved, here in acts_otherwise(self.controller, state["acts_by"]):  # one may want that, and learn on
             self.recorder.note(f"{name}={here} from here on, {saved} before")
+
+    def _start_from(self, path: Path) -> None:
+        """Begin with the networks of the checkpoint `path`, as far as they fit."""
+        folder, state = load_checkpoint(path, 0, ("learner",))
+        place = not_finite(state["learner"], "learner")
+        if place is not None:
+            raise UserError(f"init_from={folder}: {place} is not finite; take another checkpoint")
+        with reading(folder):
+            taken = self.learner.start_from(state["learner"])
+        if not any(count for count, _ in taken.values()):
+            raise UserError(
+                f"init_from={folder}: nothing there has the name and shape of anything here; target_values and the "
+                "widths of networks must be those of that run"
+            )
+        self.recorder.facts({"init_from": {"checkpoint": str(folder), "taken": taken}})
+        parts = ", ".join(f"{name} {count} of {every}" for name, (count, every) in taken.items())
+        self.recorder.note(f"init_from {folder}: tensors taken: {parts}")
 
     # --- tests and logs -------------------------------------------------------------------------------------------
 

@@ -208,11 +208,12 @@ def make_controller(
     alone: bool = False,
     pairs: bool = True,
     recurrent: bool = True,
+    norm: bool = False,
 ):
     """`kind`: a name in controllers.REGISTRY, or in `TEAMS`; `pairs`: where actions point, values are made of pairs."""
     strategy = STRATEGY if kind == "coach" else 0
     reader = make_reader(spec, pairs)
-    sizes = AgentSizes(reader, spec.private, EMBED, HEADS, HIDDEN, strategy, 1, recurrent, view == "joint")
+    sizes = AgentSizes(reader, spec.private, EMBED, HEADS, HIDDEN, strategy, 1, recurrent, view == "joint", norm=norm)
     selector = EpsilonGreedy(LinearDecay(0.0, 0.0, 0))
     if kind == "collaq":
         return CollaqController(CollaqAgent(sizes, alone_view), selector, View(view, interval), spec)
@@ -242,8 +243,16 @@ KINDS = (
     *("ddpg_local", "ddpg_pairs", "ddpg_slots", "ddpg_local_pairs", "ddpg_local_slots", "ddpg_joint_memoryless"),
     *("ddpg_messages", "ddpg_pairs_messages", "ddpg_local_pairs_messages", "ddpg_local_joint"),
     *("ddpg_flat", "ddpg_memoryless_flat", "ddpg_local_flat", "ddpg_slots_flat", "ddpg_local_slots_messages_flat"),
-    *("qmix_flat", "vdn_joint_flat", "none_memoryless_flat", "mappo_flat", "cesma_flat", "qmix_slots_flat"),
-    *("none_team", "none_turns", "none_memoryless_team", "none_memoryless_turns"),
+    *(
+        "qmix_flat",
+        "vdn_joint_flat",
+        "none_memoryless_flat",
+        "none_memoryless_norm_flat",
+        "mappo_flat",
+        "cesma_flat",
+        "qmix_slots_flat",
+    ),
+    *("none_team", "none_norm_turns", "none_turns", "none_memoryless_team", "none_memoryless_turns"),
     *("none_messages_team", "none_pairs_messages_turns"),
     *("refil_slots", "copa_slots", "collaq_slots", "mappo_slots", "mipi_slots"),
     *("flex_qmix_messages", "refil_messages", "copa_messages", "collaq_messages", "mappo_messages", "mipi_messages"),
@@ -286,7 +295,9 @@ MIPI = {
 
 def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     """`kind`: one of `KINDS`; a learner's name alone gets the flexible mixer, and none where it learns on-policy."""
-    marks = {"flat", "local", "memoryless", "joint", "messages", "pairs", "slots", *TEAMS} & set(kind.split("_"))
+    marks = {"flat", "local", "memoryless", "joint", "messages", "norm", "pairs", "slots", *TEAMS} & set(
+        kind.split("_")
+    )
     kind, pairs = "_".join(word for word in kind.split("_") if word not in marks), "slots" not in marks
     torch.manual_seed(seed)
     combinations = {
@@ -303,12 +314,14 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     alone_policy = config.get("alpha") == math.inf
     acts = next(iter(marks & {"flat", *TEAMS}), learner_class.CONTROLLERS[0])
     view, recurrent = "joint" if "joint" in marks else "local", "memoryless" not in marks
-    controller = make_controller(spec, acts, view=view, alone=alone_policy, pairs=pairs, recurrent=recurrent)
-    if name == "copa":
+    norm = name.startswith("pqn") or "norm" in marks
+    controller = make_controller(spec, acts, view=view, alone=alone_policy, pairs=pairs, recurrent=recurrent, norm=norm)
+    coached = name.endswith("copa")
+    if coached:
         strength = 0.0 if kind == "copa_no_var" else 0.1
         config = {"lambda_variational": strength, "lambda_entropy": strength, **config}
         config = {"coach_embed_dim": EMBED, "attn_heads": HEADS, **config}
-    if learner_class.ON_POLICY:
+    if name == "mappo":
         controller.selector = SoftPolicies(LinearDecay(0.0, 0.0, 0))
         # target networks, for one, are of no concern to it
         known = {field.name for field in fields(learner_class.Config)}
@@ -321,7 +334,7 @@ def make_learner(kind: str, spec: EnvSpec, seed: int = 0, **config) -> Learner:
     if learner_class.LABELS:
         known = {field.name for field in fields(learner_class.Config)}
         config = {key: value for key, value in config.items() if key in known}
-    mixing = make_mixer(mixer, spec, name == "copa", pairs)
+    mixing = make_mixer(mixer, spec, coached, pairs)
     learner = learner_class(controller, mixing, learner_class.Config(**config), seed)
     if learner_class.LABELS:
         torch.manual_seed(100)  # the same one whatever the learner's seed

@@ -16,7 +16,6 @@ from sc2_standin.engines import serving
 
 from learners import REGISTRY as LEARNERS
 from utils.config import load_config
-from utils.config_checks import REPLAY_KEYS
 
 # several test runs share a machine, and tensors this small gain nothing from threads
 torch.set_num_threads(1)
@@ -54,8 +53,7 @@ def tiny_overrides(algorithm: str = "aqmix", **more: object) -> list[str]:
     """
     settings = {**_TINY, **more}
     learner = LEARNERS[load_config([f"--config={algorithm}"]).learner]
-    if learner.ON_POLICY:
-        settings = {key: value for key, value in settings.items() if key not in REPLAY_KEYS}
+    settings = {key: value for key, value in settings.items() if key not in learner.UNUSED}
     if learner.LABELS and "expert_path" not in settings:
         settings.setdefault("expert", "random")  # which every environment has
     return [f"{key}={value}" for key, value in settings.items()]

@@ -44,8 +44,7 @@ def test_a_learner_gets_the_settings_that_its_config_names(name):
     learner_class = REGISTRY[name]
     controller = next(iter(learner_class.CONTROLLERS), "entity")
     words = [f"learner={name}", f"controller={controller}", "device=cpu", "gamma=0.5", "seed=3"]
-    if learner_class.ON_POLICY:
-        words += ["epsilon_start=0", "epsilon_finish=0", "action_selector=soft_policies"]
+    words += [f"{key}={value}" for key, value in learner_class.NEEDS.items() if key != "sequence_length"]
     if not learner_class.MIXES:
         words += ["mixer=none"]
     if learner_class.LABELS:

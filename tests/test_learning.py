@@ -79,7 +79,13 @@ def test_mutual_information_holds_on_an_unseen_team(tmp_path, algorithm, payoffs
 
 @pytest.mark.parametrize(
     ("algorithm", "task", "more"),
-    [("copa", "sz", {}), ("mappo", "sz", {}), ("maddpg", "sz", {}), ("refil", "mmm", {"target_values": "pairs"})],
+    [
+        ("copa", "sz", {}),
+        ("mappo", "sz", {}),
+        ("pqn_qmix", "sz", {}),
+        ("maddpg", "sz", {}),
+        ("refil", "mmm", {"target_values": "pairs"}),
+    ],
 )
 def test_the_same_seed_gives_the_same_run(tmp_path, algorithm, task, more):
     words = [f"--config={algorithm}", f"--env-config=sc2_{task}", "with"]

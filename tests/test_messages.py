@@ -15,6 +15,7 @@ SETTINGS = {
     "vdn_pairs": {"lr": 0.003, "gamma": 0.0},
     "mipi_linear_slots": {"lr": 0.003, "gamma": 0.0, "alpha": 0.01},
     "mappo_pairs": {"lr": 0.01},
+    "pqn_pairs": {"lr": 0.003, "gamma": 0.0},
 }
 
 
@@ -36,7 +37,7 @@ def test_acts_and_symbols_are_learnt_together(kind):
     """
     env = make_env()
     learner = batches.make_learner(f"{kind}_messages", env.spec, **SETTINGS[kind])
-    epsilon = 0.0 if learner.ON_POLICY else 0.2
+    epsilon = 0.0 if kind.startswith("mappo") else 0.2
     learner.controller.selector.schedule = LinearDecay(epsilon, epsilon, 1)
     replay = ReplayBuffer(env.spec, 512)
     runner, generator = Runner(env, learner.controller, seed=1), torch.Generator().manual_seed(2)

@@ -38,7 +38,7 @@ def test_loss_and_gradients_are_those_of_before(task, algorithm, monkeypatch):
     batch = Runner(env, team, seed=0).play(record=True).batch
     controller = builders.build_controller(config, env.spec)
     learner = builders.build_learner(config, controller, env.spec)
-    if learner.ON_POLICY:
+    if algorithm == "mappo":
         (lesson,), _ = learner.prepare(batch)
         loss, figures = learner.loss(lesson)
     else:

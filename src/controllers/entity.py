@@ -159,6 +159,7 @@ class EntityController(nn.Module, Controller):
             layers=config.head_layers,
             recurrent=config.recurrent,
             joint=config.view == "joint",
+            norm=config.norm == "layer",
         )
 
     @staticmethod

@@ -8,6 +8,7 @@ from learners.ddpg import DdpgLearner
 from learners.learner import Learner
 from learners.mappo import MappoLearner
 from learners.mipi import MipiLearner
+from learners.pqn import PqnCopaLearner, PqnLearner, PqnRefilLearner
 from learners.refil import RefilLearner
 
 REGISTRY: dict[str, type[Learner]] = {
@@ -19,4 +20,7 @@ REGISTRY: dict[str, type[Learner]] = {
     "mipi": MipiLearner,
     "cesma": CesmaLearner,
     "ddpg": DdpgLearner,
+    "pqn": PqnLearner,
+    "pqn_refil": PqnRefilLearner,
+    "pqn_copa": PqnCopaLearner,
 }

@@ -45,10 +45,14 @@ class BellmanLearner(Learner):
     #: those whose agents act by the values that are learnt
     CONTROLLERS: ClassVar[tuple[str, ...]] = ("entity", "flat", "coach", "collaq", "joint", "one_at_a_time")
     OPTIMISER: ClassVar[type[torch.optim.Optimizer]] = torch.optim.RMSprop
+    #: whether targets come from networks that follow those that are trained; False: from these themselves
+    FOLLOWED: ClassVar[bool] = True
 
     def __init__(self, controller: EntityController, mixer: Mixer | None, config: BellmanConfig, seed: int) -> None:
         super().__init__(controller, mixer, config, seed)
-        self.target_controller, self.target_mixer = copy.deepcopy(controller), copy.deepcopy(mixer)
+        self.target_controller, self.target_mixer = controller, mixer
+        if self.FOLLOWED:
+            self.target_controller, self.target_mixer = copy.deepcopy(controller), copy.deepcopy(mixer)
         self.last_target_update = 0
 
     def _optimiser_settings(self) -> dict[str, Any]:
@@ -58,9 +62,9 @@ class BellmanLearner(Learner):
         """Online and target networks each get their own: a compiled method is bound to the network that it was
         taken from.
         """
-        for controller in (self.controller, self.target_controller):
+        for controller in dict.fromkeys((self.controller, self.target_controller)):
             controller.agent.perceive = torch.compile(controller.agent.perceive, dynamic=True)  # type: ignore[method-assign]
-        for mixer in (self.mixer, self.target_mixer):
+        for mixer in dict.fromkeys((self.mixer, self.target_mixer)):
             if mixer is not None:
                 mixer.mix = torch.compile(mixer.mix, dynamic=True)  # type: ignore[method-assign]
 
@@ -120,7 +124,7 @@ class BellmanLearner(Learner):
         `r + gamma * (not terminated) * Q'_tot(next)`, or lambda-returns of it.
         """
         batch = data.batch
-        next_value = self.next_value(data, online, self.target_pass(data))
+        next_value = self.next_value(data, online, self.target_pass(data, online))
         filled = batch.filled_mask
         goes_on = torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1)[filled]
         reward = batch.reward[filled]
@@ -132,9 +136,9 @@ class BellmanLearner(Learner):
             return reward + discount * next_value
         return lambda_returns(reward, discount, next_value, goes_on, filled, self.config.td_lambda)
 
-    def target_pass(self, data: Prepared) -> Unroll:
-        """Hook: what the target network says of `data`."""
-        return self.target_controller.unroll(data, generator=self.generator)
+    def target_pass(self, data: Prepared, online: Unroll) -> Unroll:
+        """Hook: what the target network says of `data`; of which `online` is the trained one's pass."""
+        return self.target_controller.unroll(data, generator=self.generator) if self.FOLLOWED else online
 
     def next_value(self, data: Prepared, online: Unroll, target: Unroll) -> Tensor:
         """Hook: what the observation after each played step is worth, (S,), or (S, A) without a mixer; here by the
@@ -206,10 +210,10 @@ class BellmanLearner(Learner):
 
     def target_networks(self) -> dict[str, tuple[nn.Module, nn.Module]]:
         """Hook: by the names of their saved states, the networks that are followed and those that follow them."""
-        networks: dict[str, tuple[nn.Module, nn.Module]] = {
-            "target_controller": (self.controller, self.target_controller)
-        }
-        if self.mixer is not None and self.target_mixer is not None:
+        networks: dict[str, tuple[nn.Module, nn.Module]] = {}
+        if self.FOLLOWED:
+            networks["target_controller"] = (self.controller, self.target_controller)
+        if self.FOLLOWED and self.mixer is not None and self.target_mixer is not None:
             networks["target_mixer"] = (self.mixer, self.target_mixer)
         return networks
 
@@ -221,8 +225,16 @@ class BellmanLearner(Learner):
         if clock - self.last_target_update < self.config.target_update_interval:
             return
         self.last_target_update = clock
+        self._copy_to_targets()
+
+    def _copy_to_targets(self) -> None:
         for online, target in self.target_networks().values():
             target.load_state_dict(online.state_dict())
+
+    def start_from(self, state: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+        taken = super().start_from(state)
+        self._copy_to_targets()
+        return taken
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()

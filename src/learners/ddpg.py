@@ -68,7 +68,7 @@ class DdpgLearner(BellmanLearner):
     def passes(self, batch: EpisodeBatch) -> tuple[Prepared, Unroll, tuple[Tensor, ...]]:
         return self.controller.prepare(batch), Unroll(()), ()
 
-    def target_pass(self, data: Prepared) -> Unroll:
+    def target_pass(self, data: Prepared, online: Unroll) -> Unroll:
         return Unroll(())
 
     # --- the critic -----------------------------------------------------------------------------------------------

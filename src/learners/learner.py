@@ -1,7 +1,7 @@
 """What every learner is: trained networks, one optimiser, and a state that can be saved and taken up again."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,6 +16,14 @@ from utils.seeding import make_generator
 
 #: name -> detached scalar
 Metrics = dict[str, Tensor]
+
+#: Keys of the configuration that only learning from a replay has a use for.
+REPLAY_KEYS = (
+    *("buffer_size", "buffer_dtype", "buffer_device", "save_replay_buffer", "sequence_length", "batch_size"),
+    *("training_iters", "steps_per_update"),
+)
+#: ... and only target networks.
+TARGET_KEYS = ("double_q", "target_tau", "target_update_interval", "target_update_unit")
 
 
 class Descent(NamedTuple):
@@ -54,6 +62,10 @@ class Learner(ABC):
     MIXES: ClassVar[bool] = True
     #: True: `train` gets each round's fresh episodes, once, as they were played; False: samples of the replay
     ON_POLICY: ClassVar[bool] = False
+    #: keys that others have a use for: what a task's YAML says of them is left alone, a user who sets one is told
+    UNUSED: ClassVar[tuple[str, ...]] = ()
+    #: settings that it cannot learn otherwise with
+    NEEDS: ClassVar[Mapping[str, object]] = {}
     #: whether it learns from `EpisodeBatch.labels`, which `label` writes into fresh episodes
     LABELS: ClassVar[bool] = False
     OPTIMISER: ClassVar[type[torch.optim.Optimizer]]
@@ -170,6 +182,20 @@ class Learner(ABC):
         state["counters"] = {"updates": self.updates}
         return state
 
+    def start_from(self, state: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+        """Start with the networks of another run, whose `state_dict` is `state`: whatever has the same name and shape.
+
+        Returns:
+            for each network how many tensors were taken, and of how many
+        """
+        taken = {}
+        for name, module in self.modules().items():
+            own, other = module.state_dict(), state.get(name, {})
+            fitting = {key: value for key, value in other.items() if key in own and value.shape == own[key].shape}
+            module.load_state_dict(fitting, strict=False)
+            taken[name] = len(fitting), len(own)
+        return taken
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up training where `state_dict` left it."""
         for name, module in self.modules().items():
@@ -184,6 +210,11 @@ class Learner(ABC):
             group.update(self._optimiser_settings())
         self.generator.set_state(state["generator"].cpu())
         self.updates = whole(state["counters"], "updates")
+
+
+def mean_metrics(passes: Sequence[Metrics]) -> Metrics:
+    """The mean of each figure over several updates."""
+    return {name: torch.stack([metrics[name] for metrics in passes]).mean() for name in passes[0]}
 
 
 def module_size(module: nn.Module) -> Tensor:

@@ -1,14 +1,15 @@
 """MAPPO with attention: clipped policy gradients from fresh episodes and a centralised value (Yu et al., 2022)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from components.episodes import EpisodeBatch
 from controllers.entity import EntityController, Prepared
-from learners.learner import Learner, LearnerConfig, Metrics
+from learners.learner import REPLAY_KEYS, TARGET_KEYS, Learner, LearnerConfig, Metrics, mean_metrics
 from learners.returns import lambda_returns
 from modules.critics.entity_critic import CriticSizes, EntityCritic
 from modules.mixers.base import Mixer
@@ -52,6 +53,13 @@ class MappoLearner(Learner):
     CONTROLLERS = ("entity", "flat")  # a coach samples strategies, which recomputing would draw anew
     MIXES = False
     ON_POLICY = True
+    UNUSED = (*REPLAY_KEYS, *TARGET_KEYS, "epsilon_decay", "epsilon_anneal_time", "optim_alpha", "td_lambda")
+    NEEDS: ClassVar[Mapping[str, object]] = {
+        "epsilon_start": 0.0,
+        "epsilon_finish": 0.0,
+        "action_selector": "soft_policies",
+        "sequence_length": 0,
+    }
     OPTIMISER = torch.optim.Adam  # as in MAPPO; its steps do not depend on the scale of a loss
 
     def __init__(self, controller: EntityController, mixer: Mixer | None, config: MappoConfig, seed: int) -> None:
@@ -87,8 +95,7 @@ class MappoLearner(Learner):
                 self.step({"loss": loss.detach(), **norms}, metrics)
                 self.updates += 1
                 passes.append({"loss": loss.detach(), **metrics, **norms})
-        means = {name: torch.stack([metrics[name] for metrics in passes]).mean() for name in passes[0]}
-        return {**means, **figures}
+        return {**mean_metrics(passes), **figures}
 
     # --- before the first pass --------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ from studies.stored import (
     updates,
 )
 from utils.config import load_config
-from utils.config_checks import REPLAY_KEYS, registry
+from utils.config_checks import registry
 from utils.errors import UserError
 from utils.interrupt import Interrupted, StopSignal
 from utils.locks import Busy, locked
@@ -280,14 +280,14 @@ class Engine:
         return [*row.cell.words(), *assignments(row.settings), *shared, *self._overrides(row.cell)]
 
     def _overrides(self, cell: Cell) -> list[str]:
-        """The overrides that mean something to `cell`: learning on-policy has no use for the replay's settings, nor
-        have students for those of an expert's training where there is none.
+        """The overrides that mean something to `cell`: learners from fresh episodes have no use for the replay's
+        settings, nor have students for those of an expert's training where there is none.
         """
         from learners.experts import trains_expert  # late, as above
 
         config, words = load_config(cell.words()), list(self.overrides)
-        if registry("learners")[config.learner].ON_POLICY:
-            words = [word for word in words if word.split("=")[0] not in REPLAY_KEYS]
+        unused = registry("learners")[config.learner].UNUSED
+        words = [word for word in words if word.split("=")[0] not in unused]
         if not trains_expert(config):
             words = [word for word in words if not word.startswith(("expert_args.", "expert_steps="))]
         return words

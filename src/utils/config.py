@@ -232,11 +232,11 @@ def _finish(values: dict[str, Any], sources: Mapping[str, str], command: Command
         values["checkpoint_path"] = str(path)
     elif values["load_step"]:
         raise UserError(f"load_step={values['load_step']} needs checkpoint_path, the folder that holds the steps")
-    if values["expert_path"]:
-        from utils.checkpoints import find_checkpoint
+    for key in ("expert_path", "init_from"):
+        if values[key]:
+            from utils.checkpoints import find_checkpoint
 
-        path = find_path("expert_path", values["expert_path"])
-        values["expert_path"] = str(find_checkpoint(path, key="expert_path"))
+            values[key] = str(find_checkpoint(find_path(key, values[key]), key=key))
     env = registry("envs")[values["env"]]
     env_args = _convert_env_args(env, values["env"], values["env_args"], sources["env_args"])
     values["env_args"] = env.resolve_args(env_args, values["test_teams"])

@@ -55,26 +55,6 @@ LARGEST_INT = 2**63 - 1
 #: The source of values that the user gave.
 COMMAND_LINE = "command line"
 
-#: What only learning from a replay, with target networks and exploration, has a use for.
-REPLAY_KEYS = (
-    "training_iters",
-    "steps_per_update",
-    "epsilon_decay",
-    "epsilon_anneal_time",
-    "buffer_size",
-    "buffer_dtype",
-    "buffer_device",
-    "sequence_length",
-    "batch_size",
-    "optim_alpha",
-    "double_q",
-    "td_lambda",
-    "target_tau",
-    "target_update_interval",
-    "target_update_unit",
-    "save_replay_buffer",
-)
-
 #: Key -> what its value may be, once it has the right type. Keys that are not here take any value of their type.
 CHECKS: Mapping[str, Check] = {
     "name": matching(r"\S+", "a word"),
@@ -126,6 +106,7 @@ CHECKS: Mapping[str, Check] = {
     "clip_range": above(0),
     "ppo_epochs": at_least(1),
     "num_mini_batch": at_least(1),
+    "norm": one_of("none", "layer"),
     "entropy_coef": at_least(0),
     "imagine_lambda": within(0, 1),
     "imagine_split": _fraction_or_uniform,
@@ -178,7 +159,8 @@ def check_values(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
         if values[width] % values["attn_heads"]:
             raise UserError(f"{width}={values[width]} must be a multiple of attn_heads={values['attn_heads']}")
     if registry("learners")[values["learner"]].ON_POLICY:
-        _check_on_policy(values, sources)
+        _check_on_policy(values)
+    _check_uses(values, sources)
     if values["batch_size"] > values["buffer_size"]:
         raise UserError(
             f"batch_size={values['batch_size']} is more than buffer_size={values['buffer_size']}: "
@@ -194,27 +176,30 @@ def check_values(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
             raise UserError(f"{end}=0: no exponential epsilon_decay starts or ends there; use a small number")
 
 
-def _check_on_policy(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
-    """A task's YAML may well set what value learners need; a user who sets it here expects something of it."""
-    learner = values["learner"]
+def _check_on_policy(values: Mapping[str, Any]) -> None:
     episodes = 1 if values["runner"] == "episode" else values["batch_size_run"]
     if values["num_mini_batch"] > episodes:
         raise UserError(
             f"num_mini_batch={values['num_mini_batch']} is more than a round has episodes: {episodes} (batch_size_run; "
             "1 with runner=episode); lower it"
         )
-    for key in REPLAY_KEYS:
+
+
+def _check_uses(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """A task's YAML may well set what other learners need; a user who sets it here expects something of it."""
+    name = values["learner"]
+    learner = registry("learners")[name]
+    for key in learner.UNUSED:
         if sources[key] == COMMAND_LINE:
             raise UserError(
-                f"{key}={values[key]!r} ({COMMAND_LINE}): learner={learner} learns from each round's episodes alone, "
-                "without replay, target network or epsilon; batch_size_run, ppo_epochs and num_mini_batch are its keys"
+                f"{key}={values[key]!r} ({COMMAND_LINE}): learner={name} has no use for it, it learns from each "
+                "round's episodes alone; batch_size_run, ppo_epochs and num_mini_batch are its keys"
             )
-    wanted = {"epsilon_start": 0.0, "epsilon_finish": 0.0, "action_selector": "soft_policies", "sequence_length": 0}
-    for key, value in wanted.items():
+    for key, value in learner.NEEDS.items():
         if values[key] != value:
             raise UserError(
-                f"{key}={values[key]!r} ({sources[key]}): learner={learner} learns from whole episodes of its "
-                f"own policy: {key} must be {value!r}, as --config={learner} has it"
+                f"{key}={values[key]!r} ({sources[key]}): learner={name} learns from whole episodes of its "
+                f"own policy: {key} must be {value!r}"
             )
 
 

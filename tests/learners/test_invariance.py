@@ -35,13 +35,13 @@ def _still_actors(monkeypatch):
 
 def loss_and_gradients(kind, spec, batch, groups):
     learner = batches.make_learner(kind, spec)
-    if learner.ON_POLICY:
+    if kind.startswith("mappo"):
         return on_policy_loss_and_gradients(learner, batch)
     targets = () if learner.LABELS else (target for _, target in learner.target_networks().values())
     with torch.no_grad():  # apart from the online networks, so that a mix-up of the two shows
         for parameter in (parameter for target in targets for parameter in target.parameters()):
             parameter.mul_(0.9)
-    if kind.startswith(("refil", "mipi")):
+    if kind.startswith(("refil", "mipi", "pqn_refil")):
         learner.draw_groups = lambda data: groups
     loss, figures = learner.loss(batch)
     loss.backward()

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from modules.agents.heads import ActionHead, HeadSizes, MessageHead, PairHead, SlotHead, Targets
 from modules.layers.attention import EntityAttention
 from modules.layers.inputs import PairReader, Reader, Rows, SlotReader
-from modules.layers.linear import scaled_linear
+from modules.layers.linear import normalised, scaled_linear
 from modules.layers.recurrence import NoMemory, StreamGRU, Streams
 
 
@@ -37,6 +37,8 @@ class AgentSizes:
     joint: bool = False
     #: width of an agent's own action, which critics read beside its view
     action: int = 0
+    #: whether layers are normalised before their ReLU
+    norm: bool = False
 
     @property
     def own(self) -> int:
@@ -64,13 +66,15 @@ class EntityAgent(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.make_senses()
-        self.memory = (StreamGRU if sizes.recurrent else NoMemory)(sizes.hidden, sizes.hidden)
+        width = sizes.hidden
+        self.memory = StreamGRU(width, width) if sizes.recurrent else NoMemory(width, width, sizes.norm)
         self.head = self.make_head()
 
     def make_senses(self) -> None:
         """What `perceive` computes with."""
         sizes = self.sizes
         self.embed = scaled_linear(sizes.inputs, sizes.embed, relu=True)
+        self.embed_norm = normalised(sizes.embed, sizes.norm)
         self.attention = EntityAttention(
             *(sizes.embed, sizes.embed, sizes.embed, sizes.heads),
             query_extra=sizes.own,
@@ -78,10 +82,11 @@ class EntityAgent(nn.Module):
         )
         # private features pass beside the attention as well: as part of a query they only choose what is looked at
         self.merge = scaled_linear(sizes.embed + sizes.own, sizes.hidden, relu=True)
+        self.merge_norm = normalised(sizes.hidden, sizes.norm)
 
     def make_head(self) -> ActionHead:
         """A last layer from the state (and the strategy) to one number per action."""
-        sizes = HeadSizes(self.sizes.hidden, self.sizes.strategy, self.sizes.layers)
+        sizes = HeadSizes(self.sizes.hidden, self.sizes.strategy, self.sizes.layers, self.sizes.norm)
         symbols = self.sizes.reader.spec.symbols
         acts = self._act_head(sizes)
         return MessageHead(sizes, symbols, acts) if symbols else acts
@@ -110,10 +115,10 @@ class EntityAgent(nn.Module):
         Returns:
             (K, M, A, H)
         """
-        seen = self.attention(F.relu(self.embed(rows.inputs)), masks, private, rows.pairs)
+        seen = self.attention(F.relu(self.embed_norm(self.embed(rows.inputs))), masks, private, rows.pairs)
         if private.shape[-1] > 0:
             seen = torch.cat([seen, private.expand(len(masks), *private.shape)], dim=-1)
-        return F.relu(self.merge(seen))
+        return F.relu(self.merge_norm(self.merge(seen)))
 
     def remember(self, seen: Tensor, hidden: Tensor, joined: Tensor) -> Tensor:
         """One step of the memory.

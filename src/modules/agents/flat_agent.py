@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from modules.agents.entity_agent import EntityAgent
 from modules.layers.inputs import Rows
-from modules.layers.linear import scaled_linear
+from modules.layers.linear import normalised, scaled_linear
 from modules.layers.slots import SlotLinear
 
 
@@ -21,10 +21,11 @@ class FlatAgent(EntityAgent):
         sizes, spec = self.sizes, self.sizes.reader.spec
         self.entities = SlotLinear(spec.entities, sizes.inputs, sizes.hidden)
         self.own = scaled_linear(sizes.own, sizes.hidden, relu=True, bias=False) if sizes.own else None
+        self.norm = normalised(sizes.hidden, sizes.norm)
         self.number = nn.Parameter(nn.init.uniform_(self.entities.weight.new_empty(spec.agents, sizes.hidden), -1, 1))
 
     def perceive(self, rows: Rows, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
         seen: Tensor = torch.stack([self.entities(rows.inputs, mask) for mask in masks]) + self.number
         if self.own is not None:
             seen = seen + self.own(private)
-        return F.relu(seen)
+        return F.relu(self.norm(seen))

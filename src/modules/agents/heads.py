@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modules.layers.inputs import PAIR_FEATURES, Rows
-from modules.layers.linear import scaled_linear
+from modules.layers.linear import normalised, scaled_linear
 
 #: Hidden units for a pair of an agent and its target.
 PAIR_DIM = 32
@@ -65,6 +65,8 @@ class HeadSizes:
     strategy: int = 0
     #: 1 | 2; with a strategy there are two in any case (COPA, section 3.2)
     layers: int = 1
+    #: whether the first of two layers is normalised
+    norm: bool = False
 
 
 class ActionHead(nn.Module):
@@ -76,7 +78,8 @@ class ActionHead(nn.Module):
         state, strategy = sizes.state, sizes.strategy
         self.plain: nn.Module = nn.Linear(state, outputs)
         if strategy or sizes.layers > 1:
-            self.plain = nn.Sequential(nn.Linear(state + strategy, state), nn.ReLU(), nn.Linear(state, outputs))
+            norm = [normalised(state, True)] if sizes.norm else []
+            self.plain = nn.Sequential(nn.Linear(state + strategy, state), *norm, nn.ReLU(), nn.Linear(state, outputs))
 
     def targets(self, rows: Rows, masks: tuple[Tensor, ...]) -> tuple[Targets, ...]:
         """What `forward` reads beside the states, in each of several views of the same entities.

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.agents.heads import ActionHead, HeadSizes
 from modules.layers.inputs import Rows
+from modules.layers.linear import normalised
 from modules.layers.slots import SlotLinear
 
 
@@ -23,10 +24,13 @@ class TeamAgent(EntityAgent):
 
     def make_senses(self) -> None:
         self.entities = SlotLinear(self.sizes.reader.spec.entities, self.sizes.inputs, self.sizes.hidden)
+        self.norm = normalised(self.sizes.hidden, self.sizes.norm)
 
     def make_head(self) -> ActionHead:
-        return ActionHead(HeadSizes(self.sizes.hidden, layers=self.sizes.layers), self.joint_actions)
+        return ActionHead(
+            HeadSizes(self.sizes.hidden, layers=self.sizes.layers, norm=self.sizes.norm), self.joint_actions
+        )
 
     def perceive(self, rows: Rows, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
         """As `EntityAgent.perceive`; `masks`: K of (M, 1, E), who is present; the result is (K, M, 1, H)."""
-        return F.relu(self.entities(rows.inputs, torch.stack(masks)))
+        return F.relu(self.norm(self.entities(rows.inputs, torch.stack(masks))))

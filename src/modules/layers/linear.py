@@ -1,4 +1,4 @@
-"""Linear layers that keep the size of what passes through them."""
+"""Linear layers that keep the size of what passes through them, and what normalises it."""
 
 from torch import nn
 
@@ -18,3 +18,10 @@ def scaled_linear(in_dim: int, out_dim: int, *, relu: bool = False, bias: bool =
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def normalised(width: int, norm: bool) -> nn.Module:
+    """What stands between a linear layer and its ReLU: layer normalisation (Ba et al., 2016), of each row by itself, or
+    nothing.
+    """
+    return nn.LayerNorm(width) if norm else nn.Identity()

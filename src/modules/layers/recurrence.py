@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modules.layers.linear import scaled_linear
+from modules.layers.linear import normalised, scaled_linear
 
 
 class Streams(NamedTuple):
@@ -97,16 +97,18 @@ class StreamGRU(nn.Module):
 class NoMemory(nn.Module):
     """A layer in the GRU's place, for agents that decide by what they see now."""
 
-    def __init__(self, in_dim: int, out_dim: int) -> None:
+    def __init__(self, in_dim: int, out_dim: int, norm: bool = False) -> None:
+        """`norm`: whether the layer is normalised before its ReLU."""
         super().__init__()
         self.layer = scaled_linear(in_dim, out_dim, relu=True)
+        self.norm = normalised(out_dim, norm)
 
     def step(self, x: Tensor, hidden: Tensor) -> Tensor:
         """As `StreamGRU.step`; `hidden` plays no part."""
-        return torch.relu(self.layer(x))
+        return torch.relu(self.norm(self.layer(x)))
 
     def forward(self, x: Tensor, streams: Streams) -> Tensor:
         """As `StreamGRU.forward`."""
         result = x.new_zeros(*x.shape[:2], self.layer.out_features)
-        states = torch.relu(self.layer(x.index_select(1, streams.order)))
+        states = torch.relu(self.norm(self.layer(x.index_select(1, streams.order))))
         return result.to(states.dtype).index_copy(1, streams.order, states)
