@@ -11,11 +11,9 @@ import builders
 from components.replay import ReplayBuffer
 from controllers.entity import EntityController
 from evaluating import (
-    Evaluation,
     acts_otherwise,
     check_identity,
     count_test_envs,
-    describe,
     load_learner,
     reading,
     record_restarts,
@@ -28,7 +26,7 @@ from utils.checkpoints import load_checkpoint, not_finite, save_checkpoint
 from utils.config import Config
 from utils.errors import RunFailed, UserError
 from utils.interrupt import Interrupted, StopSignal
-from utils.logging import Recorder
+from utils.logging import Evaluation, Recorder, describe
 from utils.seeding import derive_seed, make_generator
 
 

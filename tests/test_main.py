@@ -17,6 +17,7 @@ from conftest import bound_by_permissions
 
 import main as command
 import recording
+from runs import read_run
 from utils.checkpoints import save_checkpoint
 from utils.config import load_config
 from utils.errors import RunFailed, UserError
@@ -90,6 +91,10 @@ def test_a_complete_run(experiment, results, capsys):
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("run 1:")
+    listed = read_run(folder, results)
+    assert (listed.id, listed.name, listed.seed, listed.status, listed.test) == ("1", "copa", "5", "COMPLETED", "")
+    assert listed.steps.startswith("4 of ")
+    assert listed.time == "0:00"
 
 
 def test_sacred_has_the_metrics(experiment, results):

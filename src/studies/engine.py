@@ -29,7 +29,6 @@ from studies.stored import (
     fingerprint,
     newest_sound,
     parameters,
-    read_json,
     read_settings,
     read_test,
     revision,
@@ -41,7 +40,7 @@ from utils.config_checks import REPLAY_KEYS, registry
 from utils.errors import UserError
 from utils.interrupt import Interrupted, StopSignal
 from utils.locks import Busy, locked
-from utils.records import make_writable, write_json
+from utils.records import make_writable, read_json, write_json
 
 #: Settings that decide where and how fast a run goes and what it leaves, but not what is learned.
 _INCIDENTAL = {

@@ -13,11 +13,21 @@ from typing import Any, TextIO
 from utils.records import named
 
 METRICS_FILE = "metrics.jsonl"
+#: of a test: team -> figure -> mean, std, n
+Evaluation = dict[str, dict[str, dict[str, float | int]]]
 
 
 def metric_name(team: str, figure: str) -> str:
     """The name by which the mean of `figure` in a test of `team` is recorded."""
     return f"test/{team}/{figure}" + "_mean" * (figure != "comm_frequency")
+
+
+def describe(results: Evaluation) -> str:
+    """A test in one short text: battles won where there are any, else returns."""
+    if not results:  # given up
+        return ""
+    key = "battle_won" if all("battle_won" in figures for figures in results.values()) else "return"
+    return f"{key} " + ", ".join(f"{team}: {figures[key]['mean']:.2f}" for team, figures in results.items())
 
 
 #: The bar is drawn anew at most every so many seconds.
@@ -72,7 +82,7 @@ class Console:
         parts = [f"{t_env:,}/{t_max:,} steps"]
         if steps > 0 and seconds > 0:
             rate = steps / seconds
-            parts += [f"{rate:,.0f}/s", f"{_duration(max(t_max - t_env, 0) / rate)} left"]
+            parts += [f"{rate:,.0f}/s", f"{duration(max(t_max - t_env, 0) / rate)} left"]
         return ", ".join(parts + [score] * bool(score))
 
     def _format_bar(self, t_env: int, t_max: int, score: str, now: float) -> str:
@@ -212,7 +222,8 @@ class _Part(Recorder):
         pass
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`seconds` as M:SS or H:MM:SS."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
