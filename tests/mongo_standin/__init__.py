@@ -43,7 +43,8 @@ class Mongo:
         return f"mongodb://{login}127.0.0.1:{self.port}/" + ("?authSource=admin" if self.user else "")
 
     def start(self) -> None:
-        """Let it come up, on the port that it had before, with the data that it had."""
+        """Let it come up, on the port that it had before, with the data that it had and without its faults."""
+        self.plan()
         command = [sys.executable, "-m", "mongo_standin.server", str(self.folder), str(self.port), self.user]
         environment = {**os.environ, "PYTHONPATH": str(_TESTS), "MONGO_STANDIN_PASSWORD": self._password}
         self._process = subprocess.Popen(

@@ -18,8 +18,7 @@ _WIRE_VERSION = 21
 _MAX_BATCH = 100_000
 #: What a find returns at first unless it says how much.
 _FIRST_BATCH = 101
-#: What may be said in any command; none of it changes what a server that stands alone does. A bound on the time and what
-#: to wait for after a write are among it: everything here is done at once, and kept.
+#: What may be said in any command, and changes nothing here: everything is done at once, by one server, and kept.
 _ANYWHERE = {
     "$db", "$readPreference", "$clusterTime", "lsid", "comment", "maxTimeMS", "readConcern", "writeConcern", "hint",
     "allowDiskUse", "bypassDocumentValidation",
@@ -172,7 +171,7 @@ class Commands:
         collection = self._store.make(_full(body))
 
         def insert(document: Document) -> Document:
-            collection.put(document if "_id" in document else {"_id": ObjectId(), **document})
+            collection.put({"_id": ObjectId(), **document})
             return {"n": 1}
 
         return _each(body["documents"], insert, body)
@@ -246,9 +245,11 @@ class Commands:
         database, stages = body["$db"], list(body["pipeline"])
         query = stages.pop(0)["$match"] if stages and "$match" in stages[0] else {}
         documents = list(self._store.collection(_full(body)).find(query))
-        found = pipeline.run(
-            documents, stages, lambda name: list(self._store.collection(f"{database}.{name}").find({}))
-        )
+
+        def others(name: str) -> list[Document]:
+            return list(self._store.collection(f"{database}.{name}").find({}))
+
+        found = pipeline.run(documents, stages, others)
         return self._cursor(_full(body), found, body.get("cursor", {}).get("batchSize"))
 
     def _count(self, body: Document, session: Session) -> Document:

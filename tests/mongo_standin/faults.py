@@ -51,11 +51,10 @@ class Plan:
             self._faults = [Fault(**entry) for entry in json.loads(self._path.read_text())]
         self._count[command] += 1
         self._count[""] += command not in HELLOS
-        for fault in self._faults:
-            if fault.command in ("", command):
-                now = self._count[fault.command]
-                if (now == fault.at and (fault.command or command not in HELLOS)) or (
-                    fault.lasting and now >= fault.at
-                ):
-                    return fault.kind
-        return ""
+        return next((fault.kind for fault in self._faults if self._is_due(fault, command)), "")
+
+    def _is_due(self, fault: Fault, command: str) -> bool:
+        now = self._count[fault.command]
+        if fault.lasting:
+            return fault.command in ("", command) and now >= fault.at
+        return now == fault.at and (fault.command == command or (not fault.command and command not in HELLOS))

@@ -28,24 +28,25 @@ def run(
 
 def project(document: Document, fields: Document, variables: Variables | None = None) -> Document:
     """What a projection shows of a document: the fields that are asked for, or all without those that are not."""
-    asked = {path: one for path, one in _flat(fields).items() if path != "_id"}
-    # without any other field, `_id` alone decides
-    kept = [one for one in asked.values() if _is_flag(one)] or [fields.get("_id", 0)]
-    if len({bool(one) for one in kept}) > 1:
+    paths = _flat(fields)
+    flags = [bool(one) for path, one in paths.items() if path != "_id" and _is_flag(one)]
+    if len(set(flags)) > 1:
         raise Refused(31254, "Location31254", "Cannot do exclusion in inclusion projection, or the other way round")
-    if (asked and all(_is_flag(one) and not one for one in asked.values())) or (not asked and not kept[0]):
-        for path in [*asked, *(["_id"] if _is_flag(fields.get("_id", 1)) and not fields.get("_id", 1) else [])]:
-            document = _without(document, path.split("."))
+    if paths.keys() == {"_id"} and _is_flag(paths["_id"]):  # then it alone decides
+        flags = [bool(paths["_id"])]
+    if flags and not flags[0]:
+        for path, one in paths.items():
+            if _is_flag(one) and not one:
+                document = _without(document, path.split("."))
+            elif path != "_id":
+                raise Refused(31252, "Location31252", "Cannot use expression other than $meta in exclusion projection")
         return document
-    shown: Document = {}
-    paths = {"_id": fields.get("_id", 1), **asked}
-    included = [path.split(".") for path, one in paths.items() if _is_flag(one) and one]
-    shown = _only(document, included)
+    paths = {"_id": 1, **paths}
+    shown = _only(document, [path.split(".") for path, one in paths.items() if _is_flag(one) and one])
     for path, one in paths.items():
         if not _is_flag(one):
             value = evaluate(one, document, variables)
-            if value is not MISSING:
-                shown = change(shown, path.split("."), lambda _, value=value: value)
+            shown = change(shown, path.split("."), lambda _, value=value: value)
     return shown
 
 
@@ -59,9 +60,7 @@ def _flat(fields: Document) -> Document:
     for path, one in fields.items():
         if isinstance(one, dict) and not is_operators(one):
             flat.update({f"{path}.{inner}": value for inner, value in _flat(one).items()})
-        elif (
-            isinstance(one, dict) and {"$slice", "$elemMatch"} & one.keys() and not isinstance(one.get("$slice"), list)
-        ):
+        elif isinstance(one, dict) and ("$elemMatch" in one or isinstance(one.get("$slice"), int)):
             raise unsupported("projection by $slice or $elemMatch")
         else:
             flat[path] = one

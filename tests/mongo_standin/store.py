@@ -95,13 +95,14 @@ class Collection:
         Raises:
             Refused: it is too large, or a unique index has its values already.
         """
+        if next(iter(document)) != "_id":  # which stands first in whatever is stored
+            document = {"_id": document["_id"], **document}
         key, data = order(document["_id"]), bson.encode(document)
         if instead_of is not None and data == bson.encode(instead_of):
             return False
         if len(data) > MAX_DOCUMENT:
-            raise Refused(
-                10334, "BSONObjectTooLarge", f"BSONObj size: {len(data)} is invalid. Size must be at most 16MB"
-            )
+            text = f"BSONObj size: {len(data)} is invalid. Size must be between 0 and {MAX_DOCUMENT}"
+            raise Refused(10334, "BSONObjectTooLarge", text)
         self._check_unique(document, instead_of)
         if instead_of is not None:
             self._unlink(key, instead_of)

@@ -33,7 +33,7 @@ def upserted(query: Document, update: Document | list[Document]) -> Document:
     if not isinstance(update, list) and not is_operators(update):
         document = {"_id": document["_id"]} if "_id" in document else {}
     document = apply(document, update, inserting=True)
-    return document if "_id" in document else {"_id": ObjectId(), **document}
+    return {"_id": ObjectId(), **document}
 
 
 def _operate(document: Document, update: Document, inserting: bool) -> Document:
