@@ -5,13 +5,17 @@ import logging as std_logging
 import shutil
 import threading
 import traceback
-import warnings
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import observers
+from observers.apart import Followers
+from observers.observer import Run
 from utils.config import Config
 from utils.errors import RunFailed, UserError
 from utils.interrupt import Interrupted, StopSignal
@@ -25,7 +29,19 @@ from utils.records import (
     status_of,
     write_json,
 )
+from utils.secrets import without_passwords
 from utils.version import ROOT, git_revision, versions
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What a run needs beside its record."""
+
+    config: Config
+    argv: Sequence[str]
+    stop: StopSignal
+    console: Console
+    followers: Followers
 
 
 def record(config: Config, argv: Sequence[str], stop: StopSignal) -> None:
@@ -40,13 +56,19 @@ def record(config: Config, argv: Sequence[str], stop: StopSignal) -> None:
         RunFailed: the run cannot go on, the full disk included.
         Interrupted: it was stopped.
     """
+    added = observers.build(config)
     runs = _make_folders(config)
     if stop.requested:
         raise Interrupted
-    if find_spec("sacred") is None:
-        _run_alone(config, argv, runs, stop)
-    else:
-        _run_with_sacred(config, argv, runs, stop)
+    console = Console(config.log_interval)
+    scene = _Scene(config, argv, stop, console, Followers(added, console.line))
+    try:
+        if find_spec("sacred") is None:
+            _run_alone(scene, runs)
+        else:
+            _run_with_sacred(scene, runs)
+    finally:
+        scene.followers.end()
 
 
 def _make_folders(config: Config) -> Path:
@@ -59,23 +81,22 @@ def _make_folders(config: Config) -> Path:
     return folders[0]
 
 
-def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal) -> None:
+def _run_with_sacred(scene: _Scene, runs: Path) -> None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sacred uses pkg_resources, which warns of its own end
-            import sacred
+        from observers.sacred_parts import SETTINGS, Experiment
+
         observer = _file_observer(runs)
     except ImportError as error:
         raise UserError(f"sacred is installed but does not work ({error}): install requirements.txt") from None
 
     # What identifies the code is the git revision among the facts; copies of sources would be an incomplete second one.
-    sacred.SETTINGS.DISCOVER_SOURCES = "none"
-    sacred.SETTINGS.DISCOVER_DEPENDENCIES = "none"
-    sacred.SETTINGS.CAPTURE_MODE = "no"  # a captured stream is no terminal: the progress bar would be lost
-    sacred.SETTINGS.HOST_INFO.INCLUDE_GPU_INFO = False  # asks a driver tool that may hang; the facts name the device
-    experiment: Any = sacred.Experiment("muster", base_dir=str(ROOT), save_git_info=False)
+    SETTINGS.DISCOVER_SOURCES = "none"
+    SETTINGS.DISCOVER_DEPENDENCIES = "none"
+    SETTINGS.CAPTURE_MODE = "no"  # a captured stream is no terminal: the progress bar would be lost
+    SETTINGS.HOST_INFO.INCLUDE_GPU_INFO = False  # asks a driver tool that may hang; the facts name the device
+    experiment: Any = Experiment("muster", base_dir=str(ROOT), save_git_info=False)
     experiment.logger = _silent_logger()
-    experiment.add_config(config.as_dict())
+    experiment.add_config(scene.config.as_dict())
     experiment.observers.append(observer)
 
     def execute(_run: Any) -> dict[str, Any]:
@@ -89,20 +110,19 @@ def _run_with_sacred(config: Config, argv: Sequence[str], runs: Path, stop: Stop
                 raise observer.fault
             _run.log_scalar(name, value, step)
 
-        return _execute(config, argv, stop, Path(observer.dir), str(_run._id), log_scalar, keep)
+        return _execute(scene, Path(observer.dir), str(_run._id), log_scalar, keep)
 
     experiment.main(execute)
     ended: BaseException | None = None
     try:
-        experiment.run(meta_info={"process": process_facts()})
+        experiment.run(meta_info=_meta())
     except BaseException as error:
         ended = error
-    _end(config, Path(observer.dir or runs), ended, observer.fault)
+    _end(scene.config, Path(observer.dir or runs), ended, observer.fault)
 
 
 def _file_observer(runs: Path) -> Any:
-    from sacred.observers import FileStorageObserver
-    from sacred.serializer import flatten
+    from observers.sacred_parts import FileStorageObserver, flatten
 
     class Observer(FileStorageObserver):
         """Writes whole files, and keeps what goes wrong with them: sacred would drop an observer that raises, in
@@ -140,11 +160,11 @@ def _file_observer(runs: Path) -> Any:
     return Observer(runs, copy_sources=False)
 
 
-def _run_alone(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal) -> None:
+def _run_alone(scene: _Scene, runs: Path) -> None:
     """Keep the run's record without sacred, in the same files."""
-    record: dict[str, Any] = {"status": "RUNNING", "start_time": _now(), "meta": {"process": process_facts()}}
+    record: dict[str, Any] = {"status": "RUNNING", "start_time": _now(), "meta": _meta()}
     info: dict[str, Any] = {}
-    folder = _begin(config, runs, record)
+    folder = _begin(scene.config, runs, record)
 
     def keep(facts: dict[str, Any]) -> None:
         info.update(facts)
@@ -152,7 +172,7 @@ def _run_alone(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal
 
     ended: BaseException | None = None
     try:
-        record["result"] = _execute(config, argv, stop, folder, folder.name, None, keep)
+        record["result"] = _execute(scene, folder, folder.name, None, keep)
         record["status"] = "COMPLETED"
     except KeyboardInterrupt as error:
         ended = error
@@ -167,7 +187,7 @@ def _run_alone(config: Config, argv: Sequence[str], runs: Path, stop: StopSignal
         write_json(folder / RUN_FILE, record)
     except OSError as error:
         fault = error
-    _end(config, folder, ended, fault)
+    _end(scene.config, folder, ended, fault)
 
 
 def _begin(config: Config, runs: Path, record: dict[str, Any]) -> Path:
@@ -182,16 +202,30 @@ def _begin(config: Config, runs: Path, record: dict[str, Any]) -> Path:
 
 
 def _execute(
-    config: Config, argv: Sequence[str], stop: StopSignal, folder: Path, run_id: str, on_scalar: Any, on_facts: Any
+    scene: _Scene, folder: Path, run_id: str, log_scalar: Callable[[str, float, int], None] | None, keep: Any
 ) -> dict[str, Any]:
+    """Carry the run out; its record is told of everything first, then those that follow it."""
     import run
 
+    config, followers = scene.config, scene.followers
+
+    def on_scalar(name: str, value: float, step: int) -> None:
+        if log_scalar is not None:
+            log_scalar(name, value, step)
+        followers.scalar(name, value, step)
+
+    def on_facts(facts: dict[str, Any]) -> None:
+        keep(facts)
+        followers.facts(facts)
+
     with _disk_faults(config, run_id), space_in_reserve(folder):
-        recorder = Recorder(folder, run_id, Console(config.log_interval), on_scalar, on_facts)
+        recorder = Recorder(folder, run_id, scene.console, on_scalar, on_facts)
         with contextlib.closing(recorder):
-            recorder.facts({"versions": versions(), "git": git_revision(), "arguments": list(argv)})
+            followers.begin(Run(folder, run_id, config))
+            words = [without_passwords(word) for word in scene.argv]
+            recorder.facts({"versions": versions(), "git": git_revision(), "arguments": words})
             recorder.note(f"run {run_id}: {config.name} on {config.env}, record in {folder}")
-            return run.run(config, recorder, stop)
+            return run.run(config, recorder, scene.stop)
 
 
 # --- when the disk refuses --------------------------------------------------------------------------------------------
@@ -267,6 +301,11 @@ def _next_folder(runs: Path) -> Path:
             return runs / str(number)
         except FileExistsError:  # another run was faster
             continue
+
+
+def _meta() -> dict[str, Any]:
+    """What tells this run from all others, wherever its record is copied to, and whether it lives."""
+    return {"process": process_facts(), "uuid": uuid.uuid4().hex}
 
 
 def _now() -> str:
