@@ -95,6 +95,8 @@ class Commands:
         return reply
 
     def _sasl_start(self, body: Document, session: Session) -> Document:
+        if body["mechanism"] == "SCRAM-SHA-1":  # which a server has, and this user has no secret for
+            raise failed()
         if body["mechanism"] != MECHANISM:
             text = f"Received authentication for mechanism {body['mechanism']} which is not enabled"
             raise Refused(334, "MechanismUnavailable", text)
