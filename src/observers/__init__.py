@@ -1,6 +1,7 @@
 """What a run is followed by beside its record in files."""
 
 from observers.observer import Observer
+from observers.tensorboard import TensorBoard
 from utils.config import Config
 
 
@@ -11,4 +12,6 @@ def build(config: Config) -> list[Observer]:
         UserError: one cannot be: a package is missing, or an address is none.
     """
     found: list[Observer] = []
+    if config.use_tensorboard:
+        found.append(TensorBoard())
     return found
