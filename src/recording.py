@@ -5,7 +5,7 @@ import logging as std_logging
 import shutil
 import threading
 import traceback
-import warnings
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -29,6 +29,7 @@ from utils.records import (
     status_of,
     write_json,
 )
+from utils.secrets import without_passwords
 from utils.version import ROOT, git_revision, versions
 
 
@@ -82,19 +83,18 @@ def _make_folders(config: Config) -> Path:
 
 def _run_with_sacred(scene: _Scene, runs: Path) -> None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sacred uses pkg_resources, which warns of its own end
-            import sacred
+        from observers.sacred_parts import SETTINGS, Experiment
+
         observer = _file_observer(runs)
     except ImportError as error:
         raise UserError(f"sacred is installed but does not work ({error}): install requirements.txt") from None
 
     # What identifies the code is the git revision among the facts; copies of sources would be an incomplete second one.
-    sacred.SETTINGS.DISCOVER_SOURCES = "none"
-    sacred.SETTINGS.DISCOVER_DEPENDENCIES = "none"
-    sacred.SETTINGS.CAPTURE_MODE = "no"  # a captured stream is no terminal: the progress bar would be lost
-    sacred.SETTINGS.HOST_INFO.INCLUDE_GPU_INFO = False  # asks a driver tool that may hang; the facts name the device
-    experiment: Any = sacred.Experiment("muster", base_dir=str(ROOT), save_git_info=False)
+    SETTINGS.DISCOVER_SOURCES = "none"
+    SETTINGS.DISCOVER_DEPENDENCIES = "none"
+    SETTINGS.CAPTURE_MODE = "no"  # a captured stream is no terminal: the progress bar would be lost
+    SETTINGS.HOST_INFO.INCLUDE_GPU_INFO = False  # asks a driver tool that may hang; the facts name the device
+    experiment: Any = Experiment("muster", base_dir=str(ROOT), save_git_info=False)
     experiment.logger = _silent_logger()
     experiment.add_config(scene.config.as_dict())
     experiment.observers.append(observer)
@@ -115,15 +115,14 @@ def _run_with_sacred(scene: _Scene, runs: Path) -> None:
     experiment.main(execute)
     ended: BaseException | None = None
     try:
-        experiment.run(meta_info={"process": process_facts()})
+        experiment.run(meta_info=_meta())
     except BaseException as error:
         ended = error
     _end(scene.config, Path(observer.dir or runs), ended, observer.fault)
 
 
 def _file_observer(runs: Path) -> Any:
-    from sacred.observers import FileStorageObserver
-    from sacred.serializer import flatten
+    from observers.sacred_parts import FileStorageObserver, flatten
 
     class Observer(FileStorageObserver):
         """Writes whole files, and keeps what goes wrong with them: sacred would drop an observer that raises, in
@@ -163,7 +162,7 @@ def _file_observer(runs: Path) -> Any:
 
 def _run_alone(scene: _Scene, runs: Path) -> None:
     """Keep the run's record without sacred, in the same files."""
-    record: dict[str, Any] = {"status": "RUNNING", "start_time": _now(), "meta": {"process": process_facts()}}
+    record: dict[str, Any] = {"status": "RUNNING", "start_time": _now(), "meta": _meta()}
     info: dict[str, Any] = {}
     folder = _begin(scene.config, runs, record)
 
@@ -223,7 +222,8 @@ def _execute(
         recorder = Recorder(folder, run_id, scene.console, on_scalar, on_facts)
         with contextlib.closing(recorder):
             followers.begin(Run(folder, run_id, config))
-            recorder.facts({"versions": versions(), "git": git_revision(), "arguments": list(scene.argv)})
+            words = [without_passwords(word) for word in scene.argv]
+            recorder.facts({"versions": versions(), "git": git_revision(), "arguments": words})
             recorder.note(f"run {run_id}: {config.name} on {config.env}, record in {folder}")
             return run.run(config, recorder, scene.stop)
 
@@ -301,6 +301,11 @@ def _next_folder(runs: Path) -> Path:
             return runs / str(number)
         except FileExistsError:  # another run was faster
             continue
+
+
+def _meta() -> dict[str, Any]:
+    """What tells this run from all others, wherever its record is copied to, and whether it lives."""
+    return {"process": process_facts(), "uuid": uuid.uuid4().hex}
 
 
 def _now() -> str:

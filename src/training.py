@@ -69,7 +69,9 @@ class Training:
         self.identity = builders.identity(config, env.spec)
         #: by which its networks can be built again; where things lie, `env_args.scenarios` too, is nobody's business
         settings = config.as_dict().items()
-        self.settings = {key: value for key, value in settings if key != "env_args" and not key.endswith("_path")}
+        self.settings = {
+            key: value for key, value in settings if key != "env_args" and not key.endswith(("_path", "_url"))
+        }
         #: the last checkpoint of finite weights, and what it was made at
         self.saved: Path | None = None
         self.saved_at: tuple[int, dict[str, int]] | None = None

@@ -1,8 +1,13 @@
 """What a run is followed by beside its record in files."""
 
+import os
+
 from observers.observer import Observer
 from observers.tensorboard import TensorBoard
 from utils.config import Config
+from utils.errors import UserError
+
+_REMEDY = "install requirements.txt"
 
 
 def build(config: Config) -> list[Observer]:
@@ -12,6 +17,13 @@ def build(config: Config) -> list[Observer]:
         UserError: one cannot be: a package is missing, or an address is none.
     """
     found: list[Observer] = []
+    if config.mongo_url or os.environ.get("MONGO_URL"):
+        try:
+            from observers.database import find_address
+            from observers.mongo import MongoFollower
+        except ImportError as error:
+            raise UserError(f"recording in a MongoDB needs pymongo and sacred ({error}): {_REMEDY}") from None
+        found.append(MongoFollower(find_address("mongo_url", config.mongo_url), config.mongo_db))
     if config.use_tensorboard:
         found.append(TensorBoard())
     return found

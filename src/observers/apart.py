@@ -23,12 +23,15 @@ class Apart:
     """An observer in a thread of its own: what it is told waits in a queue, and telling takes no time.
 
     It is dropped with one warning when it raises, when `bound` things wait for it, and when it is not done `grace`
-    seconds after the end of the run. Warnings are given by whoever tells, so that no two threads write to the terminal.
+    seconds after the end of the run. Warnings, and what the observer says, are shown by whoever tells, so that no two
+    threads write to the terminal.
     """
 
     def __init__(self, observer: Observer, warn: Callable[[str], None], bound: int = BOUND, tick: float = TICK) -> None:
         self._observer, self._warn, self._tick = observer, warn, tick
         self._waiting: queue.Queue[Callable[[], None]] = queue.Queue(bound)
+        self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        observer.say = self._said.put
         self._reason: str | None = None
         self._dropped = False
         # a daemon: one that hangs must not keep the program from ending
@@ -56,6 +59,7 @@ class Apart:
         """Wait until everything was heard, but no longer than the observer's grace."""
         if not self._dropped:
             self._thread.join(self._observer.grace)
+            self._show()
             if self._thread.is_alive():
                 self._drop(f"it was not done {self._observer.grace:g} seconds after the end")
             elif self._reason is not None:
@@ -64,6 +68,7 @@ class Apart:
     def _tell(self, call: Callable[[], None]) -> None:
         if self._dropped:
             return
+        self._show()
         if self._reason is not None:
             self._drop(self._reason)
             return
@@ -71,6 +76,10 @@ class Apart:
             self._waiting.put_nowait(call)
         except queue.Full:
             self._drop(f"it is {self._waiting.maxsize:,} figures behind")
+
+    def _show(self) -> None:
+        while not self._said.empty():
+            self._warn(without_passwords(self._said.get()))
 
     def _drop(self, reason: str) -> None:
         self._dropped = True

@@ -1,6 +1,6 @@
 """The interface of everything that a run is followed by, beside the metrics' own file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class Observer:
     remedy = ""
     #: seconds that it has at the end of the run for what is left to do
     grace = 5.0
+    #: shows the user a line, soon; `observers.apart` sets it
+    say: Callable[[str], None]
 
     def begin(self, run: Run) -> None:
         """The run's folder is there, and nothing has happened yet."""

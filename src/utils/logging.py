@@ -35,11 +35,18 @@ _REDRAW = 0.1
 
 
 class Console:
-    """One progress bar on a terminal; elsewhere a plain line every `log_interval` steps, without control characters."""
+    """One progress bar on a terminal; elsewhere a plain line every `log_interval` steps (or whatever the
+    `unit` is), without control characters.
+    """
 
     def __init__(
-        self, log_interval: int, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        log_interval: int,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        unit: str = "steps",
     ) -> None:
+        self._unit = unit
         self._stream: TextIO | None = sys.stdout if stream is None else stream
         self._log_interval = log_interval
         self._clock = clock
@@ -79,7 +86,7 @@ class Console:
     def _describe(self, t_env: int, t_max: int, score: str, now: float) -> str:
         assert self._start is not None
         steps, seconds = t_env - self._start[0], now - self._start[1]
-        parts = [f"{t_env:,}/{t_max:,} steps"]
+        parts = [f"{t_env:,}/{t_max:,} {self._unit}"]
         if steps > 0 and seconds > 0:
             rate = steps / seconds
             parts += [f"{rate:,.0f}/s", f"{duration(max(t_max - t_env, 0) / rate)} left"]

@@ -2,8 +2,8 @@
 
 import re
 
-#: the user's part of an address: up to the last @, as a password that was not escaped may hold one
-_USER = re.compile(r"(://[^\s/:@]*):[^\s'\"]*@")
+#: the user's part of an address: up to the last @ of the text, as a password that was not escaped may hold anything
+_USER = re.compile(r"(://[^\s/:@]*):.*@", re.DOTALL)
 #: what an address may hold as an option
 _OPTION = re.compile(r"((?:tlsCertificateKeyFilePassword|AWS_SESSION_TOKEN)[=:])[^\s&,'\"]+", re.IGNORECASE)
 

@@ -6,7 +6,7 @@ from utils.secrets import without_passwords
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "left"),  # None: whatever is left
     [
         ("mongodb://me:geheim@host:27017/db", "mongodb://me:***@host:27017/db"),
         ("mongo_url=mongodb+srv://me:ge%40heim@host/?w=1 lr=1", "mongo_url=mongodb+srv://me:***@host/?w=1 lr=1"),
@@ -14,6 +14,7 @@ from utils.secrets import without_passwords
         ("mongodb://me:ge@heim@host", "mongodb://me:***@host"),
         ("mongodb://me:ge/hei:m@host", "mongodb://me:***@host"),
         ("'mongodb://me:geheim@host' (command line)", "'mongodb://me:***@host' (command line)"),
+        ("mongodb://me:ge heim'@host", "mongodb://me:***@host"),
         ("mongodb://:geheim@host", "mongodb://:***@host"),
         ("mongodb://host/?tls=true&tlsCertificateKeyFilePassword=geheim&w=1", None),
         ("mongodb://host/?authMechanismProperties=AWS_SESSION_TOKEN:geheim", None),
