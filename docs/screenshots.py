@@ -117,10 +117,15 @@ def show_omniboard(page: Page, address: str, picture: Path) -> None:
 
 def show_tensorboard(page: Page, address: str, picture: Path) -> None:
     """Look at the curves of the tests."""
-    page.set_viewport_size({"width": 1280, "height": 720})
+    page.set_viewport_size({"width": 1280, "height": 620})
     page.goto(f"{address}#timeseries")
+    page.get_by_role("combobox", name="Filter tags (regex)").fill("(AB|BB)/return")
+    page.keyboard.press("Escape")
+    page.get_by_role("button").filter(has_text="Settings").first.click()  # which take room
     see(page, METRIC)
-    page.wait_for_timeout(3000)
+    for number in range(1, len(RUNS) + 1):
+        see(page, str(number))
+    page.wait_for_timeout(3000)  # the curves
     page.screenshot(path=picture)
 
 
