@@ -4,6 +4,7 @@ import os
 
 from observers.observer import Observer
 from observers.tensorboard import TensorBoard
+from observers.weights_biases import WeightsAndBiases
 from utils.config import Config
 from utils.errors import UserError
 
@@ -26,4 +27,6 @@ def build(config: Config) -> list[Observer]:
         found.append(MongoFollower(find_address("mongo_url", config.mongo_url), config.mongo_db))
     if config.use_tensorboard:
         found.append(TensorBoard())
+    if config.use_wandb:
+        found.append(WeightsAndBiases())
     return found
