@@ -6,10 +6,8 @@ import json
 import math
 import os
 import signal
-import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
@@ -25,29 +23,6 @@ from utils.interrupt import Interrupted
 from utils.records import process_facts, status_of
 
 SRC = Path(command.__file__).parent
-
-
-class StandIn(ModuleType):
-    """Plays the part of `run`: records one metric, then does what the test wants."""
-
-    def __init__(self) -> None:
-        super().__init__("run")
-        self.then = lambda config, recorder, stop: {"score": 1.0}
-        self.check = lambda config: None
-
-    def run(self, config, recorder, stop):
-        self.run_id = recorder.run_id
-        recorder.facts({"device": "abacus"})
-        recorder.scalar("loss", math.nan, 3)
-        recorder.scalar("loss", 0.25, 4)
-        return self.then(config, recorder, stop)
-
-
-@pytest.fixture
-def experiment(monkeypatch) -> StandIn:
-    stand_in = StandIn()
-    monkeypatch.setitem(sys.modules, "run", stand_in)
-    return stand_in
 
 
 @pytest.fixture(params=["with sacred", "without sacred"])
