@@ -3,6 +3,8 @@
 import os
 
 from observers.observer import Observer
+from observers.tensorboard import TensorBoard
+from observers.weights_biases import WeightsAndBiases
 from utils.config import Config
 from utils.errors import UserError
 
@@ -23,4 +25,8 @@ def build(config: Config) -> list[Observer]:
         except ImportError as error:
             raise UserError(f"recording in a MongoDB needs pymongo and sacred ({error}): {_REMEDY}") from None
         found.append(MongoFollower(find_address("mongo_url", config.mongo_url), config.mongo_db))
+    if config.use_tensorboard:
+        found.append(TensorBoard())
+    if config.use_wandb:
+        found.append(WeightsAndBiases())
     return found

@@ -46,7 +46,7 @@ from utils.records import make_writable, read_json, write_json
 _INCIDENTAL = {
     "local_results_path", "checkpoint_path", "load_step", "evaluate", "t_max", "device", "threads", "log_interval",
     "save_model", "save_model_interval", "worker_start_timeout", "worker_step_timeout",
-    "mongo_url", "mongo_db", "mongo_checkpoints",
+    "mongo_url", "mongo_db", "mongo_checkpoints", "use_tensorboard", "use_wandb",
 }  # fmt: skip
 #: Settings of tests, which learning does not see.
 _TESTING = {"test_interval", "test_nepisode", "test_batch_size", "test_teams", "beta"}
