@@ -16,6 +16,7 @@ from conftest import bound_by_permissions
 import main as command
 import recording
 from runs import read_run
+from utils import records
 from utils.checkpoints import save_checkpoint
 from utils.config import load_config
 from utils.errors import RunFailed, UserError
@@ -231,14 +232,14 @@ def test_a_run_that_says_why_it_failed_ends_in_that_line(experiment, results, ca
 
 def refuse_to_write(monkeypatch, file: str) -> None:
     """From now on the disk is full for `file`."""
-    write_json = recording.write_json
+    write_json = records.write_json
 
     def write(path, content):
         if path.name == file:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         write_json(path, content)
 
-    monkeypatch.setattr(recording, "write_json", write)
+    monkeypatch.setattr(records, "write_json", write)
 
 
 def fill_the_disk(config, recorder, stop):

@@ -29,6 +29,8 @@ class Documents(MongoObserver):
     run_entry: Any
     #: as it was found
     there: dict[str, Any]
+    #: whether there was none
+    new = False
 
     def insert(self) -> None:
         identity = {IDENTITY: self.run_entry["meta"]["uuid"]}
@@ -45,7 +47,7 @@ class Documents(MongoObserver):
                 self.runs.insert_one(self.run_entry)
             except DuplicateKeyError:  # somebody was faster, with another run or with this one
                 continue
-            self.there = dict(self.run_entry)
+            self.there, self.new = dict(self.run_entry), True
             return
 
     def has(self, record: Mapping[str, Any], info: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import quote_plus
 
 from mongo_standin.faults import Fault, write
 
@@ -39,7 +40,7 @@ class Mongo:
     @property
     def url(self) -> str:
         """How to reach it, with the password."""
-        login = f"{self.user}:{self._password}@" if self.user else ""
+        login = f"{self.user}:{quote_plus(self._password)}@" if self.user else ""
         return f"mongodb://{login}127.0.0.1:{self.port}/" + ("?authSource=admin" if self.user else "")
 
     def start(self) -> None:
