@@ -6,10 +6,8 @@ import json
 import math
 import os
 import signal
-import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
@@ -18,6 +16,7 @@ from conftest import bound_by_permissions
 import main as command
 import recording
 from runs import read_run
+from utils import records
 from utils.checkpoints import save_checkpoint
 from utils.config import load_config
 from utils.errors import RunFailed, UserError
@@ -25,29 +24,6 @@ from utils.interrupt import Interrupted
 from utils.records import process_facts, status_of
 
 SRC = Path(command.__file__).parent
-
-
-class StandIn(ModuleType):
-    """Plays the part of `run`: records one metric, then does what the test wants."""
-
-    def __init__(self) -> None:
-        super().__init__("run")
-        self.then = lambda config, recorder, stop: {"score": 1.0}
-        self.check = lambda config: None
-
-    def run(self, config, recorder, stop):
-        self.run_id = recorder.run_id
-        recorder.facts({"device": "abacus"})
-        recorder.scalar("loss", math.nan, 3)
-        recorder.scalar("loss", 0.25, 4)
-        return self.then(config, recorder, stop)
-
-
-@pytest.fixture
-def experiment(monkeypatch) -> StandIn:
-    stand_in = StandIn()
-    monkeypatch.setitem(sys.modules, "run", stand_in)
-    return stand_in
 
 
 @pytest.fixture(params=["with sacred", "without sacred"])
@@ -256,14 +232,14 @@ def test_a_run_that_says_why_it_failed_ends_in_that_line(experiment, results, ca
 
 def refuse_to_write(monkeypatch, file: str) -> None:
     """From now on the disk is full for `file`."""
-    write_json = recording.write_json
+    write_json = records.write_json
 
     def write(path, content):
         if path.name == file:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         write_json(path, content)
 
-    monkeypatch.setattr(recording, "write_json", write)
+    monkeypatch.setattr(records, "write_json", write)
 
 
 def fill_the_disk(config, recorder, stop):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from observers.observer import Observer, Run
+from observers.observer import Fault, Observer, Run
 from utils.errors import one_line
 from utils.records import status_of
 from utils.secrets import without_passwords
@@ -15,8 +15,6 @@ from utils.secrets import without_passwords
 #: Figures and facts that may wait for an observer. One that is further behind is dropped: a curve that ends is seen to
 #: be incomplete, one with gaps is not.
 BOUND = 10_000
-#: Seconds between two ticks.
-TICK = 10.0
 
 
 class Apart:
@@ -27,8 +25,8 @@ class Apart:
     threads write to the terminal.
     """
 
-    def __init__(self, observer: Observer, warn: Callable[[str], None], bound: int = BOUND, tick: float = TICK) -> None:
-        self._observer, self._warn, self._tick = observer, warn, tick
+    def __init__(self, observer: Observer, warn: Callable[[str], None], bound: int = BOUND) -> None:
+        self._observer, self._warn = observer, warn
         self._waiting: queue.Queue[Callable[[], None]] = queue.Queue(bound)
         self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
         observer.say = self._said.put
@@ -91,7 +89,7 @@ class Apart:
         raise _Done
 
     def _work(self) -> None:
-        due = time.monotonic() + self._tick
+        due = time.monotonic() + self._observer.interval
         try:
             while not self._dropped:
                 try:
@@ -102,12 +100,13 @@ class Apart:
                     call()
                 if time.monotonic() >= due:
                     self._observer.tick()
-                    due = time.monotonic() + self._tick
+                    due = time.monotonic() + self._observer.interval
         except _Done:
             pass
         except BaseException as error:  # SystemExit too: it is nobody's here
             # first without passwords, then short: half an address would not be known for one
-            self._reason = f"{type(error).__name__}: {one_line(without_passwords(str(error)))}"
+            kind = "" if isinstance(error, Fault) else f"{type(error).__name__}: "
+            self._reason = kind + one_line(without_passwords(str(error)))
 
 
 class _Done(Exception):

@@ -12,16 +12,17 @@ import pymongo
 from pymongo.errors import AutoReconnect, ConnectionFailure, ExecutionTimeout, PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from observers.observer import Fault
 from utils.errors import UserError, one_line
 from utils.secrets import without_passwords
 
 #: Seconds until a server that does not answer is given up.
-PATIENCE = 3.0
+PATIENCE = 2.0
 #: the field by which a run is known; that of `run.json` (`meta.uuid`)
 IDENTITY = "meta.uuid"
 
 
-class DatabaseFault(Exception):
+class DatabaseFault(Fault):
     """The database refuses, in one line without a password: a wrong one, no leave to write."""
 
 
@@ -96,7 +97,7 @@ class Database:
 
 def place_of(url: str) -> str:
     """The hosts in an address, for messages."""
-    return re.sub(r"^.*://|^.*@", "", without_passwords(url)).partition("/")[0]
+    return without_passwords(url).partition("://")[2].rpartition("@")[2].partition("/")[0]
 
 
 def reason_of(error: Exception) -> str:

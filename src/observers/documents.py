@@ -29,6 +29,8 @@ class Documents(MongoObserver):
     run_entry: Any
     #: as it was found
     there: dict[str, Any]
+    #: whether there was none
+    new = False
 
     def insert(self) -> None:
         identity = {IDENTITY: self.run_entry["meta"]["uuid"]}
@@ -45,7 +47,7 @@ class Documents(MongoObserver):
                 self.runs.insert_one(self.run_entry)
             except DuplicateKeyError:  # somebody was faster, with another run or with this one
                 continue
-            self.there = dict(self.run_entry)
+            self.there, self.new = dict(self.run_entry), True
             return
 
     def has(self, record: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
@@ -70,13 +72,17 @@ class Documents(MongoObserver):
         chosen = {"_id": self.run_entry["_id"]}
         if self.run_entry["status"] not in FINAL:  # files that are read a moment too early must not undo an end
             chosen["status"] = {"$nin": list(FINAL)}
-        self.runs.update_one(chosen, {"$set": self.run_entry})
+        self.runs.update_one(chosen, {"$set": self._fields()})
 
     def final_save(self, attempts: int) -> None:
         # the caller tries again, and where nothing helps the files remain: no pickle beside them
-        if self.runs.update_one({"_id": self.run_entry["_id"]}, {"$set": self.run_entry}).matched_count == 0:
+        if self.runs.update_one({"_id": self.run_entry["_id"]}, {"$set": self._fields()}).matched_count == 0:
             raise Moved
         self.there = dict(self.run_entry)
+
+    def _fields(self) -> dict[str, Any]:
+        """What is written again and again; artifacts are added one by one."""
+        return {key: value for key, value in self.run_entry.items() if key not in ("_id", "artifacts")}
 
     def save_sources(self, ex_info: Mapping[str, Any]) -> list[Any]:
         return []  # what identifies the code is the git revision
@@ -89,8 +95,11 @@ class Documents(MongoObserver):
         self.fs.delete(file_id)  # what an upload that was cut short has left
         with file.open("rb") as content:
             self.fs.put(content, _id=file_id, filename=f"artifact://{self.runs.name}/{self.run_entry['_id']}/{name}")
-        self.run_entry["artifacts"].append({"name": name, "file_id": file_id})
-        self.save()
+        artifact = {"name": name, "file_id": file_id}
+        self.run_entry["artifacts"].append(artifact)
+        self.runs.update_one(
+            {"_id": self.run_entry["_id"], "artifacts.name": {"$ne": name}}, {"$push": {"artifacts": artifact}}
+        )
 
 
 def moment_of(text: Any) -> datetime | None:

@@ -154,12 +154,13 @@ class Mirror:
 
     def _count(self, names: set[str]) -> None:
         """Find out how many points of the metrics `names` are in the database."""
-        if not names:
+        self._there.update(dict.fromkeys(names, 0))
+        # a new run has none; where a document of it was deleted and its metrics were not, appending finds that out
+        if not names or self._documents.new:
             return
         ids = {_metric_id(self._uuid, name): name for name in names}
         counting = {"name": 1, "run_id": 1, "points": {"$size": "$steps"}}
         run_id, others = self._documents.run_entry["_id"], []
-        self._there.update(dict.fromkeys(names, 0))
         for found in self._database.metrics.aggregate(
             [{"$match": {"_id": {"$in": list(ids)}}}, {"$project": counting}]
         ):
@@ -220,7 +221,7 @@ def _metric_id(uuid: str, name: str) -> ObjectId:
 def _point(line: bytes) -> dict[str, Any] | None:
     """A line of metrics; None for one that is none, as a damaged disk may leave."""
     try:
-        point = json.loads(line)
+        point = json.loads(line.decode())
         return {
             "name": str(point["name"]),
             "step": int(point["step"]),

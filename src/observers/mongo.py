@@ -10,7 +10,7 @@ from observers.mirror import Mirror, Unreadable
 from observers.observer import Observer, Run
 
 #: Seconds in which an attempt must succeed; what it brought until then stays.
-_ATTEMPT = PATIENCE + 2.0
+ATTEMPT = PATIENCE + 1.0
 
 
 class MongoFollower(Observer):
@@ -36,7 +36,7 @@ class MongoFollower(Observer):
             self._checkpoints = results / "models" / run.run_id
             self.grace = 120.0  # files take longer than figures
         else:
-            self.grace = 2 * _ATTEMPT  # one attempt may be on its way
+            self.grace = 2 * ATTEMPT + 1.0  # one attempt may be on its way
         self.remedy = f"Later, `python src/sync_mongo.py {shlex.quote(str(results))}` brings it there."
         self.tick()
 
@@ -57,7 +57,7 @@ class MongoFollower(Observer):
         try:
             if self._database is None:
                 self._database = Database(self._url, self._database_name)
-            with self._database.faults(_ATTEMPT):
+            with self._database.faults(ATTEMPT):
                 over = self._bring(self._database)
             if self._checkpoints is not None and self._mirror is not None:
                 with self._database.faults():

@@ -19,6 +19,10 @@ class Run:
     config: Config
 
 
+class Fault(Exception):
+    """Why an observer gives up, in a line that tells a user enough."""
+
+
 class Observer:
     """Is told what happens in one run: `begin`, then any number of the others, then `end`. What it has no use for it
     leaves as it is here.
@@ -31,6 +35,8 @@ class Observer:
     name: str
     #: what a warning advises a user whom it has left; a whole sentence, or ""
     remedy = ""
+    #: seconds between two ticks
+    interval = 10.0
     #: seconds that it has at the end of the run for what is left to do
     grace = 5.0
     #: shows the user a line, soon; `observers.apart` sets it
@@ -46,7 +52,7 @@ class Observer:
         """What is true of the whole run (versions, device, sizes), fit for JSON; they are in `info.json` by then."""
 
     def tick(self) -> None:
-        """Every few seconds, between the others: time to flush, or to give a sign of life."""
+        """Every `interval` seconds or so, between the others: time to flush, or to give a sign of life."""
 
     def end(self, status: str) -> None:
         """The run is over and its files are complete. `status` is COMPLETED, FAILED or INTERRUPTED; RUNNING where the

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from observers.apart import Apart, Followers
-from observers.observer import Observer, Run
+from observers.observer import Fault, Observer, Run
 from utils.config import load_config
 from utils.records import write_json
 
@@ -90,13 +90,14 @@ def test_a_run_that_never_began_has_no_end(diary):
 
 
 @pytest.mark.parametrize("where", ["begin", "facts", "scalar", "end"])
-@pytest.mark.parametrize("error", [ValueError("no ink"), SystemExit("no ink")])
+@pytest.mark.parametrize("error", [ValueError("no ink"), SystemExit("no ink"), Fault("no ink")])
 def test_one_that_raises_is_dropped_with_one_warning(run, diary, where, error):
     diary.fails_at, diary.error = where, error
     other, warnings = Diary(), []
     follow(Followers([diary, other], warnings.append), run)
     (warning,) = warnings
-    assert warning.startswith(f"warning: the diary was dropped, {type(error).__name__}: no ink; ")
+    kind = {ValueError: "ValueError: ", SystemExit: "SystemExit: ", Fault: ""}[type(error)]
+    assert warning.startswith(f"warning: the diary was dropped, {kind}no ink; ")
     assert str(run.folder) in warning
     assert warning.endswith("Buy another one.")
     assert ("end", "COMPLETED") not in diary.heard
@@ -139,13 +140,21 @@ def test_one_that_hangs_at_the_end_is_left(run, diary):
 def test_ticks_come_while_nothing_happens_and_while_much_does(run):
     for busy in (False, True):
         diary = Diary()
-        apart = Apart(diary, print, bound=10**6, tick=0.01)
+        diary.interval = 0.01
+        apart = Apart(diary, print, bound=10**6)
         apart.begin(run)
         while busy and not diary.ticked.is_set():
             apart.scalar("loss", 0.5, 1)
         assert diary.ticked.wait(30)
         apart.end("COMPLETED")
         apart.join()
+
+
+def test_what_an_observer_says_is_shown_by_whoever_tells(run, diary):
+    diary.begin = lambda run: diary.say("at mongodb://me:geheim@host")
+    shown = []
+    follow(Followers([diary], lambda text: shown.append((text, threading.current_thread()))), run)
+    assert shown == [("at mongodb://me:***@host", threading.main_thread())]
 
 
 def test_a_warning_has_no_password(run, diary):
