@@ -433,7 +433,7 @@ def test_the_trainer_is_what_run_sh_starts():
     assert "deploy" not in found["trainer-cpu"]
 
 
-@pytest.mark.parametrize("page", ["docker/compose.yaml"])
+@pytest.mark.parametrize("page", ["docker/compose.yaml", "docs/recording.md"])
 def test_the_commands_that_are_told_name_services(page):
     told = re.findall(r"docker compose -f docker/compose.yaml (up|run) ((?:--\S+ )*)(\S+)", (ROOT / page).read_text())
     assert {"mongo", "board", "trainer"} <= {service for _, _, service in told} <= services(MONGO_PASSWORD="x").keys()
