@@ -410,6 +410,8 @@ def test_who_needs_the_database_waits_for_it_and_its_data_outlive_it():
     for name, service in found.items():
         assert service.get("depends_on", healthy) == healthy
         assert ("healthcheck" in service) == (name in ("mongo", "board"))
+    asked = found["mongo"]["healthcheck"]["test"]
+    assert asked[asked.index("--host") + 1] == "mongo"  # and not a server that only makes the user
     volume, place = found["mongo"]["volumes"][0].split(":")
     assert place == "/data/db"
     assert volume in yaml.safe_load((FOLDER / "compose.yaml").read_text())["volumes"]
