@@ -3,6 +3,7 @@
 #
 #   ./run.sh --config=copa --env-config=sc2_sz with seed=1   train or test; ./run.sh --help explains the words
 #   ./run.sh queue [--status]                                the long trainings of src/studies/queue.py, in the background
+#   ./run.sh board [URL]                                     Omniboard on a MongoDB with runs (docs/recording.md)
 #   ./run.sh test [pytest's words]                           what CI runs: ruff, mypy, pytest
 #   ./run.sh test -m faults                                  the long campaign against faults (docs/reliability.md)
 #   ./run.sh tool NAME ...                                   one of these alone, such as: tool pytest -k config
@@ -86,6 +87,10 @@ python)
     shift
     export PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}"
     exec "$venv/bin/python" "$@"
+    ;;
+board)
+    shift
+    exec "$venv/bin/python" "$root/src/board.py" "$@"
     ;;
 queue)
     shift

@@ -16,7 +16,7 @@ from studies.curves import read_written
 from studies.declaration import Row, Study
 from studies.engine import Outcome, Results
 from studies.figures import draw
-from studies.stored import read_json
+from utils.records import read_json
 
 
 def published(folder: Path, registry: Mapping[str, Study] = REGISTRY) -> tuple[Study, Results]:

@@ -18,15 +18,13 @@ from utils.checkpoints import load_checkpoint, not_finite
 from utils.config import Config
 from utils.errors import RunFailed, UserError, one_line
 from utils.interrupt import GivenUp, Interrupted, StopSignal
-from utils.logging import Recorder, metric_name
+from utils.logging import Evaluation, Recorder, describe, metric_name
 from utils.records import write_json
 from utils.seeding import derive_seed
 from utils.video import Film, check_video_path
 
 #: Steps that a second of film shows.
 FRAMES_PER_SECOND = 10
-#: team -> figure -> mean, std, n
-Evaluation = dict[str, dict[str, dict[str, float | int]]]
 
 
 def evaluate(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation:
@@ -94,14 +92,6 @@ def record_restarts(recorder: Recorder, env: EntityEnv, t_env: int) -> None:
     """How many games had to be started anew so far, where there are any."""
     if env.restarts is not None:
         recorder.scalar("env/restarts", env.restarts, t_env)
-
-
-def describe(results: Evaluation) -> str:
-    """The last test in one short text: battles won where there are any, else returns."""
-    if not results:  # given up
-        return ""
-    key = "battle_won" if all("battle_won" in figures for figures in results.values()) else "return"
-    return f"{key} " + ", ".join(f"{team}: {figures[key]['mean']:.2f}" for team, figures in results.items())
 
 
 def count_test_envs(config: Config) -> int:

@@ -13,6 +13,7 @@ from utils.command_line import help_text, parse_command_line
 from utils.config import Config, build_config
 from utils.errors import RunFailed, UserError
 from utils.interrupt import StopSignal, last_words
+from utils.secrets import without_passwords
 
 
 def main(argv: Sequence[str], final: bool = False) -> int:
@@ -37,7 +38,7 @@ def main(argv: Sequence[str], final: bool = False) -> int:
             run.check(config)
             recording.record(config, argv, stop)
         except (UserError, RunFailed) as error:
-            last_words("error: " + " ".join(str(error).split()))
+            last_words("error: " + " ".join(without_passwords(str(error)).split()))
             return 2 if isinstance(error, UserError) else 1
         except KeyboardInterrupt as interrupt:
             last_words(f"stopped by {_signal_name(stop)}" + f"; {interrupt}" * bool(str(interrupt)))

@@ -7,14 +7,14 @@ import torch
 import builders
 import learners
 import memory
-from evaluating import Evaluation, evaluate
+from evaluating import evaluate
 from learners.experts import expert_config
 from teaching import teach
 from training import Training
 from utils.config import Config
 from utils.errors import UserError
 from utils.interrupt import StopSignal
-from utils.logging import Recorder
+from utils.logging import Evaluation, Recorder
 
 
 def check(config: Config) -> memory.Memory:

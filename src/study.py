@@ -19,6 +19,7 @@ from utils.errors import UserError
 from utils.interrupt import StopSignal
 from utils.paths import read_path
 from utils.records import DISK_FAULTS
+from utils.secrets import without_passwords
 from utils.suggest import nearest
 from utils.version import ROOT
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY, final: b
             study = _find(options.study, registry)
             _check(options, overrides, study)
             study = study.on(options.tasks or study.tasks)
-            return _run(study, options, overrides, f"python src/study.py {shlex.join(argv)}", stop)
+            return _run(study, options, overrides, _command(argv), stop)
         except UserError as error:
             print("error:", " ".join(str(error).split()), file=sys.stderr)
             return 2
@@ -62,6 +63,11 @@ def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY, final: b
                 file=sys.stderr,
             )
             return 1
+
+
+def _command(argv: Sequence[str]) -> str:
+    """The command line as the table shows it."""
+    return f"python src/study.py {shlex.join(map(without_passwords, argv))}"
 
 
 def _run(study: Study, options: argparse.Namespace, overrides: list[str], command: str, stop: StopSignal) -> int:

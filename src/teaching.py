@@ -7,7 +7,7 @@ curve begins where its ended (CESMA, figure 5).
 from pathlib import Path
 
 from controllers.entity import EntityController
-from evaluating import Evaluation, test
+from evaluating import test
 from learners.cesma import CesmaLearner
 from learners.experts import expert_config, fit_expert
 from runners.runner import Runner
@@ -16,7 +16,7 @@ from utils.checkpoints import load_checkpoint
 from utils.config import Config
 from utils.errors import UserError
 from utils.interrupt import StopSignal
-from utils.logging import Recorder
+from utils.logging import Evaluation, Recorder
 
 
 def teach(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation:

@@ -11,11 +11,9 @@ import builders
 from components.replay import ReplayBuffer
 from controllers.entity import EntityController
 from evaluating import (
-    Evaluation,
     acts_otherwise,
     check_identity,
     count_test_envs,
-    describe,
     load_learner,
     reading,
     record_restarts,
@@ -28,7 +26,7 @@ from utils.checkpoints import load_checkpoint, not_finite, save_checkpoint
 from utils.config import Config
 from utils.errors import RunFailed, UserError
 from utils.interrupt import Interrupted, StopSignal
-from utils.logging import Recorder
+from utils.logging import Evaluation, Recorder, describe
 from utils.seeding import derive_seed, make_generator
 
 
@@ -71,9 +69,8 @@ class Training:
         self.identity = builders.identity(config, env.spec)
         #: by which its networks can be built again; where things lie, `env_args.scenarios` too, is nobody's business
         settings = config.as_dict().items()
-        self.settings = {
-            key: value for key, value in settings if key != "env_args" and not key.endswith(("_path", "init_from"))
-        }
+        places = ("_path", "_url", "init_from")
+        self.settings = {key: value for key, value in settings if key != "env_args" and not key.endswith(places)}
         #: the last checkpoint of finite weights, and what it was made at
         self.saved: Path | None = None
         self.saved_at: tuple[int, dict[str, int]] | None = None

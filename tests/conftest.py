@@ -1,17 +1,23 @@
 """What all tests share. Its being here also makes the helpers of this folder importable (`import toy_env`)."""
 
 import contextlib
+import math
 import os
 import resource
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import pymongo
 import pytest
 import sc2_standin
 import torch
+from mongo_standin import Mongo
 from sc2_standin.engines import serving
 
 from learners import REGISTRY as LEARNERS
@@ -21,6 +27,8 @@ from utils.config import load_config
 torch.set_num_threads(1)
 # backend=auto takes StarCraft II where it is installed; the tests are about the embedded engine unless they say so
 os.environ["SC2PATH"] = "/nonexistent"
+# no database of the user's is meant
+os.environ.pop("MONGO_URL", None)
 
 _TINY = {
     "device": "cpu",
@@ -174,3 +182,72 @@ def starcraft(tmp_path, monkeypatch, engines) -> Iterator[Path]:
 def results(tmp_path) -> Path:
     """A folder for the results of the test's runs; give it as `local_results_path`."""
     return tmp_path / "results"
+
+
+class StandIn(ModuleType):
+    """Plays the part of `run`, the experiment: records one metric, then does what the test wants."""
+
+    def __init__(self) -> None:
+        super().__init__("run")
+        self.then = lambda config, recorder, stop: {"score": 1.0}
+        self.check = lambda config: None
+
+    def run(self, config, recorder, stop):
+        self.run_id = recorder.run_id
+        recorder.facts({"device": "abacus"})
+        recorder.scalar("loss", math.nan, 3)
+        recorder.scalar("loss", 0.25, 4)
+        return self.then(config, recorder, stop)
+
+
+@pytest.fixture
+def experiment(monkeypatch) -> StandIn:
+    stand_in = StandIn()
+    monkeypatch.setitem(sys.modules, "run", stand_in)
+    return stand_in
+
+
+# --- databases --------------------------------------------------------------------------------------------------------
+
+#: of the stand-in for MongoDB
+PASSWORD = "swordfish"
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch) -> Iterator[Mongo]:
+    """The stand-in, for tests that do it harm; it demands PASSWORD."""
+    with Mongo(tmp_path / "mongo", password=PASSWORD) as server:
+        yield server
+
+
+@pytest.fixture
+def mongo_url(request) -> str:
+    """Where a database is; a real one, if there is one."""
+    return os.environ.get("TEST_MONGO_URL") or request.getfixturevalue("server").url
+
+
+@pytest.fixture
+def mongo_db(mongo_url) -> Iterator[str]:
+    """The name of an empty database there."""
+    name = f"test_{uuid.uuid4().hex[:8]}"
+    yield name
+    if "TEST_MONGO_URL" in os.environ:
+        with pymongo.MongoClient(mongo_url) as client:
+            client.drop_database(name)
+
+
+@pytest.fixture
+def database(mongo_url, mongo_db) -> Iterator[Any]:
+    """That database, for looking into it."""
+    with pymongo.MongoClient(mongo_url) as client:
+        yield client[mongo_db]
+
+
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    """Seconds become tenths: ticks, and how long a server has to answer."""
+    from observers import database, mongo  # late: most tests need none
+
+    monkeypatch.setattr(mongo.MongoFollower, "interval", 0.05)
+    monkeypatch.setattr(database, "PATIENCE", 0.6)
+    monkeypatch.setattr(mongo, "ATTEMPT", 1.0)

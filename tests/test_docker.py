@@ -1,5 +1,5 @@
 """docker/: the Dockerfiles by hadolint's rules and carried out in a folder, build.sh and run.sh with a stand-in that
-notes its words. No engine, no download, no image.
+notes its words, compose.yaml by the rules that matter. No engine, no download, no image.
 """
 
 import fnmatch
@@ -10,17 +10,23 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from pymongo.uri_parser import parse_uri
 from test_run_sh import FAKE_PYTHON
 
+from board import OMNIBOARD, with_database
 from envs.smac.games import SOURCES
 from utils.version import git_revision
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docker"
-FILES = ("Dockerfile", "Dockerfile.sc2")
+FILES = ("Dockerfile", "Dockerfile.sc2", "Dockerfile.board")
 HADOLINT = Path(sys.executable).with_name("hadolint")
 #: packages of other commands that RUN lines may use; those of an image are not here, and not wanted
 COMMANDS = ("bash", "env", "dirname", "basename", "sha256sum", "cat", "cp", "mkdir", "chmod", "rm", "flock")
@@ -76,6 +82,8 @@ def test_images_are_pinned_and_for_no_root():
     assert re.fullmatch(r"nvidia/cuda:\d+\.\d+\.\d+-base-ubuntu\d\d\.\d\d", base)
     for name in FILES:
         assert [rest for word, rest in instructions(name) if word == "USER"][-1] == "10000"
+    assert re.fullmatch(r"node:\d+\.\d+\.\d+-bookworm-slim", dict(instructions("Dockerfile.board"))["FROM"])
+    assert f" {OMNIBOARD} " in dict(instructions("Dockerfile.board"))["RUN"]
     tag = next(rest for word, rest in instructions("Dockerfile.sc2") if word == "FROM")
     assert f"--tag {tag} " in (FOLDER / "build.sh").read_text()
     packages = re.findall(r"https://\S+", (FOLDER / "Dockerfile.sc2").read_text())
@@ -346,3 +354,111 @@ def test_an_image_that_is_missing_is_named(checkout):
     assert (
         "no image muster:sc2, or docker does not run; docker/build.sh sc2 makes it" in checkout.call("run.sh", "0")[1]
     )
+
+
+# --- compose.yaml ----------------------------------------------------------------------------------------------------
+
+PASSWORD = "letters0digits"
+
+
+def services(**environment: str) -> dict[str, Any]:
+    """The services of compose.yaml, as docker reads them in that environment."""
+
+    def expanded(found: re.Match[str]) -> str:
+        name, kind, text = found.groups()
+        assert kind == "-" or name in environment, text
+        return environment.get(name, text)
+
+    text = (FOLDER / "compose.yaml").read_text()
+    return yaml.safe_load(re.sub(r"\$\{(\w+):([-?])([^}]*)\}", expanded, text))["services"]
+
+
+def test_services_are_pinned_and_found_on_this_machine_alone():
+    found = services(MONGO_PASSWORD=PASSWORD)
+    assert found.keys() == {"mongo", "board", "trainer", "trainer-cpu"}
+    for service in found.values():
+        assert re.fullmatch(r"mongo:\d+\.\d+\.\d+|muster:(gpu|board)", service["image"])
+        for port in service.get("ports", []):
+            assert re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port)
+        assert service.get("network_mode") is None
+    assert found["mongo"]["ports"] == ["127.0.0.1:27017:27017"]
+    assert found["board"]["ports"] == ["127.0.0.1:9000:9000"]
+    assert found["board"]["build"] == {"context": "..", "dockerfile": "docker/Dockerfile.board"}
+    assert f"--tag {found['trainer']['image']} " in (FOLDER / "build.sh").read_text()
+
+
+def test_the_password_comes_from_the_environment_and_must_be_there():
+    text = (FOLDER / "compose.yaml").read_text()
+    values = re.findall(r"(?:PASSWORD|MONGO_UR[IL]): (.+)", text)
+    assert len(values) == 3
+    assert all("${MONGO_PASSWORD:?" in value for value in values)
+    with pytest.raises(AssertionError, match="export MONGO_PASSWORD first"):
+        services()
+    found = services(MONGO_PASSWORD=PASSWORD)
+    own = found["mongo"]["environment"]
+    assert (own["MONGO_INITDB_ROOT_USERNAME"], own["MONGO_INITDB_ROOT_PASSWORD"]) == ("muster", PASSWORD)
+    url = found["trainer"]["environment"]["MONGO_URL"]
+    address = parse_uri(url)
+    assert (address["username"], address["password"]) == ("muster", PASSWORD)
+    assert (address["nodelist"], address["options"]["authSource"]) == ([("mongo", 27017)], "admin")
+    assert found["board"]["environment"]["MONGO_URI"] == with_database(url, "sacred")
+
+
+def test_who_needs_the_database_waits_for_it_and_its_data_outlive_it():
+    found = services(MONGO_PASSWORD=PASSWORD)
+    healthy = {"mongo": {"condition": "service_healthy"}}
+    for name, service in found.items():
+        assert service.get("depends_on", healthy) == healthy
+        assert ("healthcheck" in service) == (name in ("mongo", "board"))
+    asked = found["mongo"]["healthcheck"]["test"]
+    assert asked[asked.index("--host") + 1] == "mongo"  # and not a server that only makes the user
+    volume, place = found["mongo"]["volumes"][0].split(":")
+    assert place == "/data/db"
+    assert volume in yaml.safe_load((FOLDER / "compose.yaml").read_text())["volumes"]
+
+
+def test_the_trainer_is_what_run_sh_starts():
+    found = services(MONGO_PASSWORD=PASSWORD, MUSTER_USER="7:8", MUSTER_GPU="2")
+    for name in ("trainer", "trainer-cpu"):
+        assert found[name]["volumes"] == [
+            {
+                "type": "bind",
+                "source": "../results",
+                "target": RESULTS[1].rpartition("=")[2],
+                "bind": {"create_host_path": False},
+            }
+        ]
+        assert (found[name]["user"], found[name]["stop_grace_period"], found[name]["init"]) == ("7:8", "2m", True)
+        assert found[name]["profiles"] == ["trainer"]  # `up` starts none
+    (device,) = found["trainer"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "device_ids": ["2"], "capabilities": ["gpu"]}
+    assert "deploy" not in found["trainer-cpu"]
+
+
+@pytest.mark.parametrize("page", ["docker/compose.yaml", "docs/recording.md"])
+def test_the_commands_that_are_told_name_services(page):
+    told = re.findall(r"docker compose -f docker/compose.yaml (up|run) ((?:--\S+ )*)(\S+)", (ROOT / page).read_text())
+    assert {"mongo", "board", "trainer"} <= {service for _, _, service in told} <= services(MONGO_PASSWORD="x").keys()
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
+@pytest.mark.parametrize("status", [200, 500, None])
+def test_the_boards_health_is_that_its_database_answers(status):
+    class Board(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/sacred/api/v1/Runs/count" else 404)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None: ...
+
+    word, *test = services(MONGO_PASSWORD=PASSWORD)["board"]["healthcheck"]["test"]
+    with HTTPServer(("127.0.0.1", 0), Board) as board:
+        port = str(board.server_address[1])
+        if status is None:
+            board.server_close()
+        else:
+            threading.Thread(target=board.serve_forever, daemon=True).start()
+        done = subprocess.run([part.replace("9000", port) for part in test], capture_output=True, timeout=60)
+        if status is not None:
+            board.shutdown()
+    assert (word, done.returncode) == ("CMD", 0 if status == 200 else 1)

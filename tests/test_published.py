@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.stored import read_json
+from utils.records import read_json
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published"
 #: Studies, and runs whose models were not kept, of revisions that did not write their updates down; the page says what

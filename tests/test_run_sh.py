@@ -158,9 +158,10 @@ def test_any_program_runs_in_the_environment(checkout, tmp_path):
     assert checkout.started().partition(" ")[2] == f"{tmp_path} {checkout.root}/src"
 
 
-def test_the_queue_has_a_word_of_its_own(checkout):
-    assert checkout.call("queue", "--status")[0] == 0
-    assert checkout.calls()[-1] == "python R/src/evidence.py --status"
+@pytest.mark.parametrize(("word", "program"), [("queue", "evidence.py"), ("board", "board.py")])
+def test_programs_that_have_a_word_of_their_own(checkout, word, program):
+    assert checkout.call(word, "--status")[0] == 0
+    assert checkout.calls()[-1] == f"python R/src/{program} --status"
 
 
 def test_signals_reach_the_program(checkout):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from studies.stored import read_json, recorded_runs
+from studies.stored import recorded_runs
 from utils.logging import METRICS_FILE
+from utils.records import read_json
 
 #: (environment steps, value) of each test, in order
 Curve = Sequence[tuple[int, float]]

@@ -29,7 +29,6 @@ from studies.stored import (
     fingerprint,
     newest_sound,
     parameters,
-    read_json,
     read_settings,
     read_test,
     revision,
@@ -41,12 +40,13 @@ from utils.config_checks import registry
 from utils.errors import UserError
 from utils.interrupt import Interrupted, StopSignal
 from utils.locks import Busy, locked
-from utils.records import make_writable, write_json
+from utils.records import make_writable, read_json, write_json
 
 #: Settings that decide where and how fast a run goes and what it leaves, but not what is learned.
 _INCIDENTAL = {
     "local_results_path", "checkpoint_path", "load_step", "evaluate", "t_max", "device", "threads", "log_interval",
     "save_model", "save_model_interval", "worker_start_timeout", "worker_step_timeout",
+    "mongo_url", "mongo_db", "mongo_checkpoints", "use_tensorboard", "use_wandb",
 }  # fmt: skip
 #: Settings of tests, which learning does not see.
 _TESTING = {"test_interval", "test_nepisode", "test_batch_size", "test_teams", "beta"}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from studies.declaration import Cell
 from studies.queue import Entry
-from studies.stored import checkpoints, fingerprint, latest_run, read_json, updates
-from utils.records import RUN_FILE, status_of
+from studies.stored import checkpoints, fingerprint, latest_run, updates
+from utils.records import RUN_FILE, read_json, status_of
 
 FINISHED = "finished"
 #: What the latest run of a training or of a test says of a cell that is not finished; the first that holds counts.

@@ -11,7 +11,7 @@ from typing import Any
 
 from utils.checkpoints import MANIFEST, Damaged, load_checkpoint, saved_steps, verify_checkpoint
 from utils.errors import UserError
-from utils.records import status_of
+from utils.records import read_json, status_of
 
 SETTINGS = "settings.json"
 _TEST_KEYS = ("settings", "checkpoint", "run", "evaluation")
@@ -155,15 +155,6 @@ def revision(facts: Mapping[str, Any]) -> str:
     git = facts.get("git")
     git = git if isinstance(git, dict) else {}
     return str(git.get("commit") or "unknown")[:10] + "+" * bool(git.get("dirty"))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What `path` holds; an empty dict where it is missing, was cut short or holds something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _is_summary(figure: Any) -> bool:

@@ -16,6 +16,7 @@ from utils.command_line import CONFIG_DIR, QUOTES, CommandLine, config_names, pa
 from utils.config_checks import COMMAND_LINE, INFINITE, check_values, convert, convert_teams, registry, shown
 from utils.errors import UserError
 from utils.paths import find_path, read_path
+from utils.secrets import without_passwords
 from utils.suggest import nearest
 from utils.version import ROOT
 
@@ -63,13 +64,13 @@ class Config(Mapping[str, Any]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        return f"Config({self._values!r})"
+        return without_passwords(f"Config({self._values!r})")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Config, (self._values, self.command)
 
     def as_dict(self) -> dict[str, Any]:
-        """A new dict of plain values (lists, dicts, numbers, text), fit for YAML and JSON."""
+        """A new dict of plain values (lists, dicts, numbers, text), fit for YAML and JSON, and without passwords."""
         return {key: _plain(value) for key, value in self._values.items()}
 
 
@@ -272,4 +273,4 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(entry) for entry in value]
-    return value if isinstance(value, bool | int | float | str | None) else str(value)
+    return value if isinstance(value, bool | int | float | None) else without_passwords(str(value))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from utils.errors import UserError
+from utils.secrets import without_passwords
 from utils.suggest import nearest
 
 #: Returns what the value must be ("at least 1"), or None where it is fine.
@@ -135,6 +136,7 @@ CHECKS: Mapping[str, Check] = {
     "local_results_path": matching(r".+", "a folder"),
     "save_model_interval": at_least(1),
     "load_step": at_least(0),
+    "mongo_db": matching(r"[^\s/\\.\"$*<>:|?]{1,63}", "the name of a database"),
 }
 
 #: Keys whose number may be infinite.
@@ -151,6 +153,9 @@ def check_values(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     Raises:
         UserError: the first value that is impossible.
     """
+    if not re.match(r"mongodb(\+srv)?://.|$", values["mongo_url"]):
+        # not shown: nobody knows where in it a password is
+        raise UserError(f"mongo_url ({sources['mongo_url']}): must be an address that begins with mongodb://")
     for key, check in CHECKS.items():
         wanted = check(values[key])
         if wanted is not None:
@@ -271,9 +276,9 @@ def _unquoted(text: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """`value` for a message, short enough to be read."""
+    """`value` for a message, without passwords and short enough to be read."""
     try:
-        text = repr(value)
+        text = without_passwords(repr(value))
     except (ValueError, RecursionError):  # thousands of digits or of brackets
         return f"a very long {type(value).__name__}"
     return text if len(text) <= 400 else f"{text[:200]}...{text[-20:]}"

@@ -17,6 +17,6 @@ class RunFailed(RuntimeError):
     """
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: Exception | str) -> str:
     """The message of an error that may be long, for a message of ours."""
     return " ".join(str(error).split())[:200]

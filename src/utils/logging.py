@@ -13,6 +13,8 @@ from typing import Any, TextIO
 from utils.records import named
 
 METRICS_FILE = "metrics.jsonl"
+#: of a test: team -> figure -> mean, std, n
+Evaluation = dict[str, dict[str, dict[str, float | int]]]
 
 
 def metric_name(team: str, figure: str) -> str:
@@ -20,16 +22,31 @@ def metric_name(team: str, figure: str) -> str:
     return f"test/{team}/{figure}" + "_mean" * (figure != "comm_frequency")
 
 
+def describe(results: Evaluation) -> str:
+    """A test in one short text: battles won where there are any, else returns."""
+    if not results:  # given up
+        return ""
+    key = "battle_won" if all("battle_won" in figures for figures in results.values()) else "return"
+    return f"{key} " + ", ".join(f"{team}: {figures[key]['mean']:.2f}" for team, figures in results.items())
+
+
 #: The bar is drawn anew at most every so many seconds.
 _REDRAW = 0.1
 
 
 class Console:
-    """One progress bar on a terminal; elsewhere a plain line every `log_interval` steps, without control characters."""
+    """One progress bar on a terminal; elsewhere a plain line every `log_interval` steps (or whatever the
+    `unit` is), without control characters.
+    """
 
     def __init__(
-        self, log_interval: int, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        log_interval: int,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        unit: str = "steps",
     ) -> None:
+        self._unit = unit
         self._stream: TextIO | None = sys.stdout if stream is None else stream
         self._log_interval = log_interval
         self._clock = clock
@@ -69,20 +86,21 @@ class Console:
     def _describe(self, t_env: int, t_max: int, score: str, now: float) -> str:
         assert self._start is not None
         steps, seconds = t_env - self._start[0], now - self._start[1]
-        parts = [f"{t_env:,}/{t_max:,} steps"]
+        parts = [f"{t_env:,}/{t_max:,} {self._unit}"]
         if steps > 0 and seconds > 0:
             rate = steps / seconds
-            parts += [f"{rate:,.0f}/s", f"{_duration(max(t_max - t_env, 0) / rate)} left"]
+            parts += [f"{rate:,.0f}/s", f"{duration(max(t_max - t_env, 0) / rate)} left"]
         return ", ".join(parts + [score] * bool(score))
 
     def _format_bar(self, t_env: int, t_max: int, score: str, now: float) -> str:
         text = self._describe(t_env, t_max, score, now)
         columns = shutil.get_terminal_size().columns - 1  # a full last column would make some terminals wrap
-        cells = min(columns - len(text) - 3, 40)
+        room = columns - 3 - len(self._describe(t_env, t_max, "", now))
+        cells = max(min(columns - 3 - len(text), 40), min(room, 10))  # a long score gives way to a short bar
         if cells < 5:
             return text[:columns]
         done = round(cells * min(t_env / t_max, 1.0))
-        return f"[{'#' * done}{'.' * (cells - done)}] {text}"
+        return f"[{'#' * done}{'.' * (cells - done)}] {text}"[:columns]
 
     def _draw(self, bar: str) -> None:
         erase = self._erase()
@@ -212,7 +230,8 @@ class _Part(Recorder):
         pass
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`seconds` as M:SS or H:MM:SS."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

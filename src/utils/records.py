@@ -89,6 +89,15 @@ def write_json(path: Path, content: Any) -> None:
         raise
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """What `path` holds; an empty dict where it is missing, was cut short or holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def process_facts() -> dict[str, Any]:
     """What tells this process from all others; a run keeps it in `run.json` as `meta.process` from its start on.
 
@@ -122,14 +131,15 @@ def status_of(folder: Path) -> str:
         A RUNNING whose process cannot be looked up stays RUNNING: it is another host's or another container's, or the
         record does not say which process it was.
     """
+    record = read_json(Path(folder) / RUN_FILE)
     try:
-        record = json.loads((Path(folder) / RUN_FILE).read_text(encoding="utf-8"))
         status = record["status"]
         process = (record.get("meta") or {}).get("process")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, AttributeError):
         return "UNKNOWN"
-    if status == "RUNNING" and process and _is_gone(process):
-        return "DIED"
+    with contextlib.suppress(LookupError, TypeError, OverflowError):  # the record names no process after all
+        if status == "RUNNING" and process and _is_gone(process):
+            return "DIED"
     return str(status)
 
 
