@@ -85,7 +85,7 @@ class Column:
     relative: bool = False
     digits: int = 1
     #: instead of the figure itself: environment steps until it first reaches, in the tests in the course of training,
-    #: what the row's reference has in the end
+    #: what the row's reference has in the last of its own
     until: bool = False
 
     @property

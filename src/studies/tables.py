@@ -50,10 +50,12 @@ def curves(study: Study, results: Results) -> Curves:
 
 
 def _steps_until(results: Results, row: Row, column: Column) -> list[float]:
-    aims = [value for outcome in results.get(row.reference, []) if (value := _mean(outcome, column)) is not None]
+    name, rising = metric_name(column.team, column.figure), WORST[column.figure] is min
+    # tests in training are compared with such tests: those of the table have other episodes, easier ones or harder
+    aims = [curve[-1][1] for outcome in results.get(row.reference, []) if (curve := outcome.curves.get(name))]
     if not aims:
         return []
-    aim, rising, name = fmean(aims), WORST[column.figure] is min, metric_name(column.team, column.figure)
+    aim = fmean(aims)
     return [steps_until(curve, aim, rising) for outcome in results[row.label] if (curve := outcome.curves.get(name))]
 
 
@@ -179,9 +181,9 @@ def _explanation(study: Study, results: Results) -> str:
     if any(column.until for column in study.columns):
         aims = _list([f"{row.label} ({row.reference})" for row in study.rows if row.cell.learns and row.reference])
         lines.append(
-            "Steps until: environment steps of the first test in the course of training that is as good as the mean "
-            "over seeds in this table, of the method in brackets. Such tests have fewer episodes, and the first of "
-            f"several that are so good may be so by luck: {aims}."
+            "Steps until: environment steps of the first test in the course of training that is as good as the last "
+            "such test, mean over seeds, of the method in brackets. They have the same episodes, but fewer than those "
+            f"of the table, and the first of several that are so good may be so by luck: {aims}."
         )
     dead = [f"{label} (seed {o.seed}, {o.step:,} steps)" for label, found in results.items() for o in found if o.died]
     if dead:

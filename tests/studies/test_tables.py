@@ -127,14 +127,18 @@ UNTIL = Column("3", until=True)
 
 
 def reaching(tmp_path, *curves, aim="random", column=UNTIL, name="test/3/return_mean"):
-    """The tables of trainings with `curves`, which wait for what `aim` has in the end."""
+    """The tables of trainings with `curves`, which wait for what `aim` has in its last test in training: random has a
+    return of 2.0 there, and 5.0 in the tests of the table, and 3.0 fires are left.
+    """
     rows = (replace(ROWS[0], reference=aim), ROWS[1])
     found = [replace(outcome(seed, 9.0), curves={name: curve}) for seed, curve in enumerate(curves)]
-    return written(tmp_path, {**RESULTS, "copa": found}, replace(STUDY, rows=rows, columns=(column,)))
+    ends = {"test/3/return_mean": [(0, 9.0), (800, 2.0)], "test/3/fires_left_mean": [(800, 3.0)]}
+    random = [replace(outcome(None, 5.0, None, 0), curves=ends)]
+    return written(tmp_path, {"copa": found, "random": random}, replace(STUDY, rows=rows, columns=(column,)))
 
 
 def test_steps_until_another_is_reached(tmp_path):
-    text, lines = reaching(tmp_path, [(0, 1.0), (1000, 2.0)], [(0, 1.0), (1000, 1.5), (4000, 3.0)])  # random has 2.0
+    text, lines = reaching(tmp_path, [(0, 1.0), (1000, 2.0)], [(0, 1.0), (1000, 1.5), (4000, 3.0)])
     assert "| steps until return, 3 |" in text
     assert "| copa | 2 | 2,500 ± 2,121 [-16,559, 21,559] |" in text
     assert "| copa | 2,500 / 4,000 |" in text
