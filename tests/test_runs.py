@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,9 +74,21 @@ def test_runs_of_studies_are_found_and_numbers_count(tmp_path, capsys):
     assert list(listed(tmp_path / "sacred", capsys)) == ["9", "10", "all"]
 
 
-def test_the_dead_are_told_from_the_living(tmp_path, capsys):
+@pytest.fixture
+def tokyo(monkeypatch) -> Iterator[None]:
+    """The clock on the wall is 9 hours ahead of UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "JST-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("tokyo")
+@pytest.mark.parametrize("start", ["2026-03-01T10:00:00", "2026-03-01T10:00:00+00:00"])  # sacred's, and ours without it
+def test_the_dead_are_told_from_the_living(tmp_path, capsys, start):
     for number, process in enumerate((process_facts(), GONE, {**GONE, "host": "elsewhere"}), start=1):
-        run = {"status": "RUNNING", "start_time": "2026-03-01T10:00:00+00:00", "meta": {"process": process}}
+        run = {"status": "RUNNING", "start_time": start, "meta": {"process": process}}
         record = write(tmp_path / "sacred" / str(number), **{"run.json": run})
         for name in ("run.json", "metrics.jsonl"):
             os.utime(record / name, (0, 1772359200 + 65))  # that start, and 65 s

@@ -95,11 +95,12 @@ class Console:
     def _format_bar(self, t_env: int, t_max: int, score: str, now: float) -> str:
         text = self._describe(t_env, t_max, score, now)
         columns = shutil.get_terminal_size().columns - 1  # a full last column would make some terminals wrap
-        cells = min(columns - len(text) - 3, 40)
+        room = columns - 3 - len(self._describe(t_env, t_max, "", now))
+        cells = max(min(columns - 3 - len(text), 40), min(room, 10))  # a long score gives way to a short bar
         if cells < 5:
             return text[:columns]
         done = round(cells * min(t_env / t_max, 1.0))
-        return f"[{'#' * done}{'.' * (cells - done)}] {text}"
+        return f"[{'#' * done}{'.' * (cells - done)}] {text}"[:columns]
 
     def _draw(self, bar: str) -> None:
         erase = self._erase()

@@ -63,7 +63,8 @@ def test_teams_of_any_name_have_a_curve(tmp_path):
     assert set(curves(tmp_path)) == {"test/8v9/return_mean", "test/8v_1/return_mean", "test/3-5/return_mean"}
 
 
-def test_only_where_it_is_asked_for():
+def test_only_where_it_is_asked_for(monkeypatch):
+    monkeypatch.delenv("MONGO_URL", raising=False)
     assert build(load_config([])) == []
     assert [type(observer) for observer in build(load_config(["use_tensorboard=True"]))] == [TensorBoard]
 

@@ -141,6 +141,15 @@ def test_the_bar_keeps_to_the_width(terminal, monkeypatch):
         assert 0 < len(terminal.getvalue()) < width
 
 
+@pytest.mark.parametrize(
+    ("width", "shown"), [("40", "[#####.....] 50/100 steps, battle_won 3"), ("20", "50/100 steps, battl")]
+)
+def test_a_long_score_gives_way_to_the_bar_and_the_bar_to_the_figures(terminal, monkeypatch, width, shown):
+    monkeypatch.setenv("COLUMNS", width)
+    Console(10, terminal, Clock()).progress(50, 100, "battle_won 3-5: 0.25, 6: 0.50")
+    assert terminal.getvalue() == shown
+
+
 def test_the_bar_is_not_drawn_faster_than_anyone_can_see(terminal):
     clock = Clock()
     console = Console(10, terminal, clock)

@@ -64,5 +64,5 @@ def init(
     folder.mkdir(parents=True)
     _note(init=mode, project=project, dir=dir, name=name, group=group, tags=tags, job_type=job_type, config=config)
     if _FAULT == "network" and mode == "online":
-        raise ConnectionError("no such host: mongodb://me:geheim@host/")
+        raise ConnectionError(f"no such host {'x' * 170} https://me:geheim@{'y' * 100}/")  # cut short before the @
     return Run(folder, mode)
