@@ -7,6 +7,7 @@ Exit codes: Omniboard's own, 2 the user can correct something.
 import contextlib
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,8 +32,7 @@ def main(argv: Sequence[str]) -> int:
                 "Omniboard needs Node.js, whose program npx is not here: install Node.js, or use the container "
                 "(docs/recording.md)"
             )
-        if not 1 <= options.port <= 65535:
-            raise UserError(f"--port {options.port}: must be between 1 and 65535")
+        _check_port(options.port)
         try:
             from observers.database import Database, DatabaseFault, find_address, place_of
         except ImportError as error:
@@ -53,6 +53,15 @@ def main(argv: Sequence[str]) -> int:
     except UserError as error:
         last_words("error: " + " ".join(str(error).split()))
     return 2
+
+
+def _check_port(port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise UserError(f"--port {port}: must be between 1 and 65535")
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:  # Omniboard would take the next one
+        raise UserError(f"--port {port}: cannot be used ({os.strerror(error.errno or 0)}); name another") from None
 
 
 def environment(own: Mapping[str, str], url: str, database: str, port: int) -> dict[str, str]:

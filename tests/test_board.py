@@ -40,6 +40,15 @@ def server(tmp_path_factory):
         yield server
 
 
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+PORT = str(free_port())
+
+
 def board(*words: str, npx: Path | None = None, **environment: str) -> tuple[int, str, str]:
     own = {name: value for name, value in os.environ.items() if name != "MONGO_URL"}
     path = f"{npx}:/usr/bin:/bin" if npx else "/nowhere"
@@ -54,43 +63,40 @@ def board(*words: str, npx: Path | None = None, **environment: str) -> tuple[int
 
 
 def test_omniboard_is_told_the_database_and_nobody_else_its_password(npx, server):
-    code, out, err = board(npx=npx, MONGO_URL=server.url, OMNIBOARD_CONFIG="other.js", NODE_OPTIONS="--no-warnings")
+    code, out, err = board(
+        "--port", PORT, npx=npx, MONGO_URL=server.url, OMNIBOARD_CONFIG="other.js", NODE_OPTIONS="--no-warnings"
+    )
     assert (code, err) == (7, "")  # npx's
     assert out.startswith("2 runs in sacred at ")
-    assert "http://localhost:9000" in out
+    assert f"http://localhost:{PORT}" in out
     words = (npx / "words").read_text()
     assert words.splitlines() == [f"--package={OMNIBOARD}", "-c", "exec omniboard"]
     environment = dict(line.split("=", 1) for line in (npx / "environment").read_text().splitlines() if "=" in line)
     assert environment["MONGO_URI"] == f"mongodb://muster:s3cret@127.0.0.1:{server.port}/sacred?authSource=admin"
-    assert environment["PORT"] == "9000"
+    assert environment["PORT"] == PORT
     assert environment["NODE_OPTIONS"] == f'--no-warnings --require "{ROOT / "src/utils/localhost.cjs"}"'
     assert not {"MONGO_URL", "OMNIBOARD_CONFIG"} & environment.keys()
     assert "s3cret" not in out + err + words
 
 
-def test_a_database_and_a_port_of_ones_own(npx, server):
-    code, out, _ = board(server.url, "--db", "mine", "--port", "9001", npx=npx)
+def test_a_database_of_ones_own_in_an_address_that_is_a_word(npx, server):
+    code, out, _ = board(server.url, "--db", "mine", f"--port={PORT}", npx=npx)
     assert (code, out.split(" at ")[0]) == (7, "0 runs in mine")
     environment = (npx / "environment").read_text().splitlines()
     assert f"MONGO_URI=mongodb://muster:s3cret@127.0.0.1:{server.port}/mine?authSource=admin" in environment
-    assert "PORT=9001" in environment
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+    assert f"PORT={PORT}" in environment
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "which database? Set MONGO_URL"),
-        (["postgres://ann:s3cret@localhost/"], "is no address such as mongodb://HOST:PORT/"),
+        (["--port", PORT], "which database? Set MONGO_URL"),
+        (["postgres://ann:s3cret@localhost/", "--port", PORT], "is no address such as mongodb://HOST:PORT/"),
         (["mongodb://localhost/", "--port", "0"], "--port 0: must be between 1 and 65535"),
+        (["mongodb://localhost/", "--port", "{port}"], "cannot be used (Address already in use); name another"),
         (["mongodb://localhost/", "--colour"], "--colour"),
-        ([f"mongodb://ann:s3cret@127.0.0.1:{free_port()}/"], "Connection refused"),
-        (["mongodb://ann:s3cret@127.0.0.1:{port}/"], "Authentication failed"),
+        ([f"mongodb://ann:s3cret@127.0.0.1:{free_port()}/", "--port", PORT], "Connection refused"),
+        (["mongodb://ann:s3cret@127.0.0.1:{port}/", "--port", PORT], "Authentication failed"),
     ],
 )
 def test_what_cannot_be_is_one_line_without_a_password(npx, server, words, says):

@@ -410,6 +410,8 @@ def test_who_needs_the_database_waits_for_it_and_its_data_outlive_it():
     for name, service in found.items():
         assert service.get("depends_on", healthy) == healthy
         assert ("healthcheck" in service) == (name in ("mongo", "board"))
+    asked = found["mongo"]["healthcheck"]["test"]
+    assert asked[asked.index("--host") + 1] == "mongo"  # and not a server that only makes the user
     volume, place = found["mongo"]["volumes"][0].split(":")
     assert place == "/data/db"
     assert volume in yaml.safe_load((FOLDER / "compose.yaml").read_text())["volumes"]
@@ -433,7 +435,7 @@ def test_the_trainer_is_what_run_sh_starts():
     assert "deploy" not in found["trainer-cpu"]
 
 
-@pytest.mark.parametrize("page", ["docker/compose.yaml"])
+@pytest.mark.parametrize("page", ["docker/compose.yaml", "docs/recording.md"])
 def test_the_commands_that_are_told_name_services(page):
     told = re.findall(r"docker compose -f docker/compose.yaml (up|run) ((?:--\S+ )*)(\S+)", (ROOT / page).read_text())
     assert {"mongo", "board", "trainer"} <= {service for _, _, service in told} <= services(MONGO_PASSWORD="x").keys()

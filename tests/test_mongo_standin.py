@@ -119,7 +119,19 @@ def test_a_unique_index(database):
         database.a.update_one({"name": "y"}, {"$set": {"name": "x"}})
     database.a.update_one({"name": "y"}, {"$set": {"name": "y", "more": 1}})
     assert database.a.count_documents({"name": {"$in": ["x", "y"]}}) == 2
+    database.a.create_index([("run", 1), ("name", 1)], unique=True)  # which is there
+    refused(lambda: database.a.create_index([("run", 1), ("name", 1)]), 86)
+    database.a.insert_many([{"k": 1}, {"run": 7, "k": 1}])
+    with pytest.raises(DuplicateKeyError):
+        database.a.create_index("k", unique=True)
     assert sorted(database.a.index_information()) == ["_id_", "run_1_name_1"]
+
+
+def test_a_sparse_index_passes_over_what_has_no_value(database):
+    database.a.create_index("meta.uuid", unique=True, sparse=True)
+    database.a.insert_many([{"_id": 1}, {"_id": 2, "meta": {}}, {"_id": 3, "meta": {"uuid": "x"}}])
+    with pytest.raises(DuplicateKeyError):
+        database.a.insert_one({"meta": {"uuid": "x"}})
 
 
 def test_a_document_that_is_too_large(database):

@@ -1,6 +1,9 @@
 """The stand-in for MongoDB as one that demands a password, breaks, and comes back."""
 
+import base64
 import contextlib
+import hashlib
+import hmac
 import socket
 import subprocess
 import time
@@ -10,6 +13,7 @@ from pathlib import Path
 import pymongo
 import pytest
 from mongo_standin import Fault, Mongo, scram
+from mongo_standin.values import Refused
 from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure, ServerSelectionTimeoutError
 
 
@@ -60,12 +64,28 @@ def test_only_who_knows_the_password_is_answered(tmp_path):
         assert "s3cret" not in words
 
 
-def test_a_proof_made_of_another_password_is_none():
+@pytest.mark.parametrize(
+    ("password", "nonce", "right"), [("pencil", b"", True), ("pen", b"", False), ("pencil", b"x", False)]
+)
+def test_a_proof_is_of_the_password_and_of_this_exchange(password, nonce, right):
     exchange = scram.Exchange("ann", "pencil")
     first = exchange.first(b"n,,n=ann,r=abc")
-    assert first.startswith(b"r=abc")
-    with pytest.raises(scram.Refused):
-        exchange.final(b"c=biws,r=" + first[2:].split(b",")[0] + b",p=" + b"A" * 44)
+    given = dict(part.split(b"=", 1) for part in first.split(b","))
+    assert given[b"r"].startswith(b"abc")
+    # the client's side, after RFC 5802, section 3
+    salt, rounds = base64.b64decode(given[b"s"]), int(given[b"i"])
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
+    last = b"c=biws,r=" + given[b"r"] + nonce
+    text = b"n=ann,r=abc," + first + b"," + last
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    signature = hmac.digest(hashlib.sha256(key).digest(), text, "sha256")
+    proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signature, strict=True)))
+    if right:
+        own = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), text, "sha256")
+        assert exchange.final(last + b",p=" + proof) == b"v=" + base64.b64encode(own)
+    else:
+        with pytest.raises(Refused, match="Authentication failed"):
+            exchange.final(last + b",p=" + proof)
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------

@@ -158,10 +158,8 @@ class Commands:
         for index in body["indexes"]:
             if unknown := index.keys() - {"key", "name", "unique", "sparse", "background", "v"}:
                 raise Refused(197, "InvalidIndexSpecificationOption", f"the stand-in knows no index's {min(unknown)}")
-            if index["key"] == {"_id": 1} or index["name"] in (one["name"] for one in collection.indexes):
-                continue
-            collection.indexes.append(index)
-        collection.save_indexes()
+            if index["key"] != {"_id": 1}:
+                collection.add_index(index)
         after = len(collection.indexes) + 1
         return {"numIndexesBefore": before, "numIndexesAfter": after, "createdCollectionAutomatically": not existed}
 

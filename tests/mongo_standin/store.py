@@ -129,6 +129,27 @@ class Collection:
             for value in _values(document, field):
                 lookup.setdefault(value, {})[key] = None
 
+    def add_index(self, index: Document) -> None:
+        """Make an index, if it is not there.
+
+        Raises:
+            Refused: there is another of its name, or it is unique and the documents are not.
+        """
+        for other in self.indexes:
+            if other["name"] == index["name"]:
+                if other != index:
+                    text = f"An existing index has the same name as the requested index: {index['name']}"
+                    raise Refused(86, "IndexKeySpecsConflict", text)
+                return
+        self.indexes.append(index)
+        try:
+            for document in self._documents.values():
+                self._check_unique(document, document)
+        except Refused:
+            self.indexes.remove(index)
+            raise
+        self.save_indexes()
+
     def save_indexes(self) -> None:
         data = bson.encode({"indexes": self.indexes})
         self._file.execute("INSERT OR REPLACE INTO collections VALUES (?, ?)", [self.name, data])
