@@ -16,12 +16,13 @@ import pytest
 from conftest import PASSWORD
 from databases import carry_out, differences, figures, records_of
 from mongo_standin import Fault
+from pymongo.errors import OperationFailure
 
 import main as command
 import recording
 import sync_mongo
 from observers import sync
-from observers.database import Database
+from observers.database import Database, DatabaseFault
 from observers.mirror import Mirror
 from utils.errors import RunFailed
 from utils.interrupt import Interrupted
@@ -302,6 +303,13 @@ def test_no_password_is_left_anywhere(experiment, results, server, capfd, monkey
         assert secret not in said
         assert secret not in kept
         assert [path for path in files if secret.encode() in path.read_bytes()] == []
+
+
+def test_a_server_that_repeats_a_password_is_not_quoted():
+    with closing(Database("mongodb://me:sword%2Ffish@127.0.0.1:1/", "sacred")) as database:
+        for word in ("sword/fish", "sword%2Ffish"):
+            with pytest.raises(DatabaseFault, match=r"^no \*\*\* here$"), database.faults():
+                raise OperationFailure(f"no {word} here")
 
 
 @pytest.mark.parametrize(
