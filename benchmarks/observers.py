@@ -24,6 +24,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ TRAINING = {
     "log_interval": 1000,
     "save_model": False,
 }
-#: what a user adds, beside the database
-OTHERS = ("use_tensorboard", "use_wandb")
+#: what a user adds, beside the database, and the package that it needs
+OTHERS = {"use_tensorboard": "tensorboard_logger", "use_wandb": "wandb"}
 
 
 def train(steps: int, seed: int, added: list[str]) -> tuple[float, float]:
@@ -97,8 +98,7 @@ def database(folder: Path) -> Iterator[tuple[str, Mongo | None]]:
 def measure(steps: int, rounds: int, folder: Path) -> None:
     """Measure the three ways of recording in turn, and print."""
     torch.set_num_threads(1)
-    known = load_config([])
-    others = [f"{key}=True" for key in OTHERS if key in known]
+    others = [f"{key}=True" for key, package in OTHERS.items() if find_spec(package) is not None]
     os.environ.setdefault("WANDB_MODE", "offline")
     rates: dict[str, list[tuple[float, float]]] = {}
     with database(folder) as (url, server):

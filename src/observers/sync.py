@@ -4,11 +4,13 @@ import contextlib
 import time
 from pathlib import Path
 
+from bson.errors import BSONError
+
 from observers.database import Database, DatabaseFault, Unreachable, find_address, place_of
 from observers.documents import Moved
 from observers.mirror import Mirror, Unreadable
 from runs import find_records
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.interrupt import Interrupted, StopSignal, last_words
 from utils.logging import METRICS_FILE, Console
 from utils.records import RUN_FILE
@@ -17,6 +19,8 @@ from utils.records import RUN_FILE
 INTERVAL = 10.0
 #: times that a run is tried which somebody else brings at the same moment
 _TRIES = 3
+#: what a record raises whose files are JSON, but not what a run has written, or cannot be opened; others are brought
+_DAMAGE = (OSError, BSONError, TypeError, ValueError, AttributeError, LookupError, OverflowError)
 #: time and size of a record's files
 _Files = tuple[tuple[int, int], ...]
 
@@ -88,9 +92,11 @@ class Synchroniser:
                 try:
                     brought += self._bring(record)
                     self._known[record] = records[record]
-                except (Unreadable, Moved) as reason:
-                    self._left_out[record] = str(reason)
-                    if left_out.get(record) != str(reason):  # watching, that is said once
+                except (Unreadable, Moved, *_DAMAGE) as error:
+                    known = isinstance(error, Unreadable | Moved)
+                    reason = str(error) if known else f"{type(error).__name__}: {one_line(error)}"
+                    self._left_out[record] = reason
+                    if left_out.get(record) != reason:  # watching, that is said once
                         console.line(f"left out: {record}: {reason}")
                 console.progress(number + 1, len(due), "")
         if due:

@@ -7,18 +7,23 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
+import gridfs
 import pymongo
 import pytest
 from conftest import PASSWORD
 from databases import carry_out, differences, figures, records_of
 from mongo_standin import Fault
+from pymongo.errors import OperationFailure
 
 import main as command
 import recording
 import sync_mongo
 from observers import sync
+from observers.database import Database, DatabaseFault
+from observers.mirror import Mirror
 from utils.errors import RunFailed
 from utils.interrupt import Interrupted
 
@@ -92,8 +97,6 @@ def test_a_run_is_seen_alive_while_nothing_is_told(experiment, results, mongo_ur
 
 
 def test_checkpoints_are_kept_on_request(experiment, results, mongo_url, mongo_db, database, impatient):
-    import gridfs
-
     def run(config, recorder, stop):
         for step in (9, 10):
             folder = results / "models" / recorder.run_id / str(step)
@@ -302,6 +305,13 @@ def test_no_password_is_left_anywhere(experiment, results, server, capfd, monkey
         assert [path for path in files if secret.encode() in path.read_bytes()] == []
 
 
+def test_a_server_that_repeats_a_password_is_not_quoted():
+    with closing(Database("mongodb://me:sword%2Ffish@127.0.0.1:1/", "sacred")) as database:
+        for word in ("sword/fish", "sword%2Ffish"):
+            with pytest.raises(DatabaseFault, match=r"^no \*\*\* here$"), database.faults():
+                raise OperationFailure(f"no {word} here")
+
+
 @pytest.mark.parametrize(
     "url",
     ["mongodb://me:sword/fish@host", "mongodb://me:sword@fish@host", "me:swordfish@host", "http://me:swordfish@h"],
@@ -408,6 +418,76 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_brought(
     assert f"left out: {one}: {one / 'run.json'} is missing or cannot be read" in out
     assert "3 runs: 2 brought, 0 were there already, 1 left out" in out
     assert sorted(len(metric["steps"]) for metric in database.metrics.find({})) == [2, 2]
+
+
+@pytest.mark.parametrize("content", ['{"meta": 5}', '{"result": 99999999999999999999}'])
+def test_a_record_that_is_none_leaves_the_others_alone(experiment, results, mongo_url, mongo_db, database, content):
+    for _ in range(2):
+        carry_out(results)
+    (results / "sacred" / "1" / "run.json").write_text(content)
+    assert synchronise(results, mongo_url, mongo_db) == 1
+    assert [run["status"] for run in database.runs.find({"info.run": "2"})] == ["COMPLETED"]
+
+
+def test_an_end_is_not_undone(experiment, results, mongo_url, mongo_db, database):
+    """Whoever has read the files while the run went on may write later than whoever has read its end."""
+    carry_out(results)
+    (record,) = records_of(results)
+    whole = (record / "run.json").read_text()
+    running = {**json.loads(whole), "status": "RUNNING"}
+    with closing(Database(mongo_url, mongo_db)) as other:
+        (record / "run.json").write_text(json.dumps(running))
+        late = Mirror(other, record)
+        late.update()
+        (record / "run.json").write_text(whole)
+        assert synchronise(results, mongo_url, mongo_db) == 0
+        (record / "run.json").write_text(json.dumps(running))
+        late.update()
+        (record / "run.json").write_text(whole)
+    assert differences(database, results) == []
+
+
+def test_a_line_that_is_being_written_is_read_when_it_is_whole(experiment, results, mongo_url, mongo_db, database):
+    carry_out(results)
+    (record,) = records_of(results)
+    line = json.dumps({"name": "return", "step": 5, "value": 0.5, "time": 1.8e9}) + "\n"
+    with closing(Database(mongo_url, mongo_db)) as other, (record / "metrics.jsonl").open("a") as file:
+        mirror = Mirror(other, record)
+        for part in (line[:20], line[20:]):
+            file.write(part)
+            file.flush()
+            mirror.update()
+    assert differences(database, results) == []
+
+
+def test_files_whose_upload_broke_off_are_whole_in_the_end(experiment, results, server):
+    """At every command, so that pieces of a file are left."""
+    carry_out(results)
+    content = os.urandom(600_000)  # of three pieces
+    folder = results / "models" / "1" / "9"
+    folder.mkdir(parents=True)
+    (folder / "learner.pt").write_bytes(content)
+    with pymongo.MongoClient(server.url) as client:
+        database = client["sacred"]
+        for moment in range(1, 40):
+            client.drop_database("sacred")
+            server.plan(Fault("drop_after", at=moment))
+            code = synchronise(results, server.url, "sacred", "--checkpoints")
+            server.plan()
+            assert synchronise(results, server.url, "sacred", "--checkpoints") == 0
+            (artifact,) = database.runs.find_one({})["artifacts"]
+            assert gridfs.GridFS(database).get(artifact["file_id"]).read() == content
+            assert database["fs.chunks"].count_documents({}) == 3
+            if moment > 12 and code == 0:
+                break
+        else:
+            raise AssertionError("it never came through")
+        # what a program that is killed leaves: pieces that belong to no file
+        database["fs.files"].delete_many({})
+        database.runs.update_one({}, {"$set": {"artifacts": []}})
+        assert synchronise(results, server.url, "sacred", "--checkpoints") == 0
+        (artifact,) = database.runs.find_one({})["artifacts"]
+        assert gridfs.GridFS(database).get(artifact["file_id"]).read() == content
 
 
 def test_records_of_an_earlier_version_are_known_again(experiment, results, mongo_url, mongo_db, database):
