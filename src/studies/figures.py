@@ -145,7 +145,7 @@ def _draw_learning_curves(picture: "Figure", study: Study, figure: LearningCurve
     for axes in places[len(figure.panels) :]:
         axes.set_axis_off()
     for axes in places[::abreast]:
-        axes.set_ylabel(f"{figure.ylabel}, {figure.middle} and range of seeds")
+        axes.set_ylabel(", ".join(filter(None, (figure.ylabel, f"{figure.middle} and range of seeds"))))
     drawn = {label: handle for axes in places for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     if drawn:
         picture.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4)
