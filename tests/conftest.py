@@ -36,6 +36,7 @@ _TINY = {
     "t_max": 200,
     "batch_size_run": 2,
     "training_iters": 1,
+    "num_mini_batch": 1,
     "steps_per_update": 0,  # updates from the first round on, whatever the task says
     "buffer_size": 16,
     "batch_size": 2,

@@ -51,8 +51,13 @@ def curves(study: Study, results: Results) -> Curves:
 
 def _steps_until(results: Results, row: Row, column: Column) -> list[float]:
     name, rising = metric_name(column.team, column.figure), WORST[column.figure] is min
-    # tests in training are compared with such tests: those of the table have other episodes, easier ones or harder
-    aims = [curve[-1][1] for outcome in results.get(row.reference, []) if (curve := outcome.curves.get(name))]
+    # tests in training are compared with such tests: those of the table have other episodes, easier ones or harder;
+    # but a scripted team has no others
+    ends = [
+        curve[-1][1] if (curve := outcome.curves.get(name)) else _mean(outcome, column)
+        for outcome in results.get(row.reference, [])
+    ]
+    aims = [end for end in ends if end is not None]
     if not aims:
         return []
     aim = fmean(aims)
@@ -183,7 +188,8 @@ def _explanation(study: Study, results: Results) -> str:
         lines.append(
             "Steps until: environment steps of the first test in the course of training that is as good as the last "
             "such test, mean over seeds, of the method in brackets. They have the same episodes, but fewer than those "
-            f"of the table, and the first of several that are so good may be so by luck: {aims}."
+            "of the table (a scripted team's), and the first of several that are so good may be so by luck: "
+            f"{aims}."
         )
     dead = [f"{label} (seed {o.seed}, {o.step:,} steps)" for label, found in results.items() for o in found if o.died]
     if dead:
