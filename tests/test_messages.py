@@ -15,7 +15,7 @@ SETTINGS = {
     "vdn_pairs": {"lr": 0.003, "gamma": 0.0},
     "mipi_linear_slots": {"lr": 0.003, "gamma": 0.0, "alpha": 0.01},
     "mappo_pairs": {"lr": 0.01},
-    "pqn_pairs": {"lr": 0.003, "gamma": 0.0},
+    "pqn_pairs": {"lr": 0.003, "gamma": 0.0, "num_mini_batch": 4},
 }
 
 
