@@ -142,6 +142,10 @@ def _draw_learning_curves(picture: "Figure", study: Study, figure: LearningCurve
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_title(panel.title)
         axes.set_xlabel("environment steps")
+        if not axes.lines:  # nobody has been trained there
+            axes.text(0.5, 0.5, "no curves", transform=axes.transAxes, horizontalalignment="center")
+            axes.set_xticks([])
+            axes.set_yticks([])
     for axes in places[len(figure.panels) :]:
         axes.set_axis_off()
     for axes in places[::abreast]:
