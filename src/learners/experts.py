@@ -12,7 +12,7 @@ from controllers.scripted import ScriptedController
 from envs.base import EnvSpec
 from utils.checkpoints import load_checkpoint
 from utils.command_line import config_names
-from utils.config import Config, related_config
+from utils.config import Config, related_config, saved_config
 from utils.errors import UserError, one_line
 from utils.seeding import derive_seed
 
@@ -129,7 +129,7 @@ def _read(path: str) -> tuple[Path, Config, dict[str, dict[str, Any]]]:
     folder, state = load_checkpoint(path, 0, ("learner", "acts_by"), optional=("identity", "settings"))
     if "settings" not in state or "identity" not in state:
         raise UserError(f"expert_path: {str(folder)!r} is of an earlier version and does not say how it is built")
-    return folder, Config(state["settings"]), state
+    return folder, saved_config(state["settings"]), state
 
 
 def _check_task(folder: Path, identity: dict[str, str], spec: EnvSpec) -> None:

@@ -101,6 +101,13 @@ def related_config(config: Config, algorithm: str, shared: Collection[str], sett
     return _build(CommandLine(algorithm, command.environment, kept), settings)
 
 
+def saved_config(settings: Mapping[str, Any]) -> Config:
+    """The configuration that a checkpoint's `settings` describe; keys that came after it mean what there was then,
+    which is what default.yaml says of them.
+    """
+    return Config({**_read_yaml(CONFIG_DIR / "default.yaml"), **settings})
+
+
 def _build(command: CommandLine, last: Mapping[str, Any]) -> Config:
     """`last`: settings that come after the command line's."""
     defaults = _read_yaml(CONFIG_DIR / "default.yaml")

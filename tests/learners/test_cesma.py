@@ -21,6 +21,7 @@ from learners.experts import build_expert
 from modules.layers.inputs import make_reader
 from runners.runner import Runner
 from training import Training
+from utils.checkpoints import load_checkpoint, save_checkpoint
 from utils.config import load_config
 from utils.errors import UserError
 from utils.interrupt import StopSignal
@@ -204,6 +205,15 @@ def test_any_checkpoint_may_be_the_expert(expert, tmp_path):
     assert training.learner.expert.agent.sizes.hidden == 24
     assert training.learner.updates > 0
     assert not any(p.requires_grad for p in training.learner.expert.parameters())
+
+
+def test_an_expert_of_a_version_with_fewer_settings_is_built_as_then(expert, tmp_path):
+    folder, state = load_checkpoint(expert, 0, ("learner", "acts_by", "identity", "settings"))
+    for key in ("norm", "recurrent", "head_layers"):
+        del state["settings"][key]
+    older = tmp_path / "older" / folder.name
+    save_checkpoint(older, state)
+    assert train(tmp_path / "run", *WORDS, f"expert_path={older}").learner.updates > 0
 
 
 def test_a_scripted_team_may_be_the_expert_and_the_same_seed_gives_the_same_run(tmp_path):
