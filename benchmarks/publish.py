@@ -28,7 +28,15 @@ from studies.stored import newest_sound, updates
 from utils.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 
 #: where things lay is nobody's business but the machine's
-PLACES = ("local_results_path", "checkpoint_path", "expert_path", "--results", "--evaluate-only")
+PLACES = (
+    "local_results_path",
+    "checkpoint_path",
+    "expert_path",
+    "init_from",
+    "mongo_url",
+    "--results",
+    "--evaluate-only",
+)
 PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published"
 
 

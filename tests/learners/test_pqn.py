@@ -6,6 +6,7 @@ import torch
 from test_base import GAMMA, targets_of, two_agents_three_actions
 from torch.nn import functional as F
 
+import builders
 from components.episodes import EpisodeBatch
 from controllers.entity import Unroll
 from learners.base import BellmanLearner
@@ -142,6 +143,15 @@ def test_no_layer_is_normalised_where_nobody_asks_for_it():
     assert not [module for module in agent.modules() if isinstance(module, torch.nn.LayerNorm)]
     normalised = EntityAgent(sizes_of(batches.make_spec(), layers=2, recurrent=False))
     assert len([module for module in normalised.modules() if isinstance(module, torch.nn.LayerNorm)]) == 4
+
+
+@pytest.mark.parametrize("controller", ["entity", "flat", "coach", "collaq", "mipi", "joint", "one_at_a_time"])
+def test_the_setting_reaches_every_agent(controller):
+    for norm in ("layer", "none"):
+        words = [f"controller={controller}", "--env-config=navigation", f"norm={norm}", "device=cpu", "view=joint"]
+        made = builders.build_controller(load_config(words), batches.make_spec(agents=2, others=1, actions=3))
+        found = [module for module in made.agent.modules() if isinstance(module, torch.nn.LayerNorm)]
+        assert bool(found) == (norm == "layer")
 
 
 def test_pqn_explores_and_looks_ahead_but_has_no_replay():

@@ -129,6 +129,16 @@ def test_units_by_hand(engine):
     assert units.cooldown[:, 0].tolist() == pytest.approx([0.5, 0.0, 0.0, 0.0, 1.0, 0.0])
 
 
+def test_a_unit_without_health_is_dead_though_the_game_still_shows_it(engine):
+    """The first one, at the same place as before."""
+    seen = engine._game.units()
+    dying = next(unit for unit in seen if unit.tag == engine._tags[0])
+    dying.health = 0.0
+    units = engine._read(seen, engine._units.type)
+    assert units.alive[:, 0].tolist() == [False, False, True, False, True, False]
+    assert units.shield[0, 0] == units.position[0, 0, 0] == 0.0
+
+
 def order(engine, *orders):
     """Give orders to the team: (kind, target slot or point)."""
     kind = torch.tensor([[int(kind)] for kind, _ in orders] + [[0]] * (4 - len(orders)))
