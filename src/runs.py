@@ -11,16 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from utils.command_line import Parser, parse_command_line
+from utils.command_line import Parser, add_results, parse_command_line
 from utils.errors import UserError
 from utils.logging import METRICS_FILE, describe, duration
-from utils.paths import read_path
 from utils.records import RUN_FILE, read_json, status_of
-from utils.version import ROOT
 
 #: More bytes than a line of metrics has.
 _TAIL = 1 << 14
@@ -176,14 +173,7 @@ def _parser() -> Parser:
         "RUNNING and whose process is gone has DIED; one without a readable run.json is UNKNOWN. Nothing is changed.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "results",
-        type=partial(read_path, "RESULTS"),
-        metavar="RESULTS",
-        nargs="?",
-        default=ROOT / "results",
-        help="a folder of results; default: results",
-    )
+    add_results(parser)
     return parser
 
 

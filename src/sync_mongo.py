@@ -7,13 +7,10 @@ stopped; the same command goes on from there.
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 
-from utils.command_line import Parser
+from utils.command_line import Parser, add_results
 from utils.errors import UserError
 from utils.interrupt import StopSignal, last_words
-from utils.paths import read_path
-from utils.version import ROOT
 
 
 def main(argv: Sequence[str], final: bool = False) -> int:
@@ -44,14 +41,7 @@ def _parser() -> Parser:
         "environment as MONGO_URL, where no other user sees its password.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "results",
-        type=partial(read_path, "RESULTS"),
-        metavar="RESULTS",
-        nargs="?",
-        default=ROOT / "results",
-        help="a folder of results; default: results",
-    )
+    add_results(parser)
     parser.add_argument("--watch", action="store_true", help="go on every few seconds, until it is stopped")
     parser.add_argument("--checkpoints", action="store_true", help="keep the checkpoints there, too")
     parser.add_argument("--url", metavar="URL", default="", help="mongodb://HOST:PORT/; default: MONGO_URL")

@@ -8,11 +8,14 @@ import ast
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from utils.errors import UserError
+from utils.paths import read_path
 from utils.suggest import nearest
+from utils.version import ROOT
 
 #: Folder of default.yaml, algs/ and envs/.
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "config"
@@ -58,6 +61,18 @@ class Parser(argparse.ArgumentParser):
             UserError: the words cannot be read.
         """
         raise UserError(f"{message}; --help explains the words")
+
+
+def add_results(parser: Parser) -> None:
+    """The word that names a folder of results, where `results` is meant if there is none."""
+    parser.add_argument(
+        "results",
+        type=partial(read_path, "RESULTS"),
+        metavar="RESULTS",
+        nargs="?",
+        default=ROOT / "results",
+        help="a folder of results; default: results",
+    )
 
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
