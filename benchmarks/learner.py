@@ -40,8 +40,8 @@ def synthetic(seed: int = 0) -> dict[str, torch.Tensor]:
     }
 
 
-def ours(algorithm: str, data: dict[str, torch.Tensor], amp: bool = False) -> Update:
-    """An update of this project's learner on `data`."""
+def ours(algorithm: str, data: dict[str, torch.Tensor], amp: bool, device: str) -> Update:
+    """An update of this project's learner on `data`, which lies on `device`, as the networks do."""
     sys.path.insert(0, str(ROOT / "src"))
     from components.action_selectors import EpsilonGreedy
     from components.episodes import EpisodeBatch
@@ -57,8 +57,8 @@ def ours(algorithm: str, data: dict[str, torch.Tensor], amp: bool = False) -> Up
 
     spec = EnvSpec("synthetic", A, E, D, 0, U, T)
     agent = EntityAgent(AgentSizes(make_reader(spec, pairs=False), 0, 128, 4, 64))
-    controller = EntityController(agent, EpsilonGreedy(LinearDecay(1.0, 0.05, 1)), View(), spec)
-    mixer = FlexMixer(MixerSizes(D + U, 4, 128, 32))
+    controller = EntityController(agent, EpsilonGreedy(LinearDecay(1.0, 0.05, 1)), View(), spec).to(device)
+    mixer = FlexMixer(MixerSizes(D + U, 4, 128, 32)).to(device)
     learner: BellmanLearner
     if algorithm == "refil":
         learner = RefilLearner(controller, mixer, RefilConfig(amp=amp), seed=0)
@@ -79,10 +79,11 @@ def ours(algorithm: str, data: dict[str, torch.Tensor], amp: bool = False) -> Up
         filled_mask=torch.ones(B, T, dtype=torch.bool),
         start_actions=torch.full((B, A), -1),
     )
+    batch = batch.to(device)
     return lambda: learner.train(batch, episodes=0) and None
 
 
-def theirs(algorithm: str, data: dict[str, torch.Tensor], path: Path) -> Update:
+def theirs(algorithm: str, data: dict[str, torch.Tensor], path: Path, device: str) -> Update:
     """An update of the public code on `data`."""
     sys.path.insert(0, str(path))
     uncast = torch.Tensor.masked_fill
@@ -102,6 +103,8 @@ def theirs(algorithm: str, data: dict[str, torch.Tensor], path: Path) -> Update:
     )  # fmt: skip
     scheme = {"entities": {"vshape": D}, "actions_onehot": {"vshape": (U,)}}
     learner = QLearner(EntityMAC(scheme, None, args), scheme, SimpleNamespace(), args)
+    if device != "cpu":
+        learner.cuda()
     learner.log_stats_t = 0
     actions = torch.cat([data["actions"], torch.ones(B, 1, A, dtype=torch.int64)], dim=1)
     ended = torch.zeros(B, T + 1, 1)
@@ -110,27 +113,31 @@ def theirs(algorithm: str, data: dict[str, torch.Tensor], path: Path) -> Update:
     hidden[:, :, :A] = (~data["obs"]).to(torch.uint8)
 
     class Batch(dict[str, Any]):
-        batch_size, device, max_seq_length = B, torch.device("cpu"), T + 1
+        batch_size, max_seq_length = B, T + 1
 
-    batch = Batch(
-        entities=data["entities"],
-        obs_mask=hidden,
-        entity_mask=torch.zeros(B, T + 1, E, dtype=torch.uint8),
-        avail_actions=data["avail"].int(),
-        actions=actions.unsqueeze(-1),
-        actions_onehot=torch.nn.functional.one_hot(actions, U).float(),
-        reward=torch.cat([data["reward"], torch.zeros(B, 1)], dim=1).unsqueeze(-1),
-        terminated=ended,
-        filled=torch.ones(B, T + 1, 1),
-    )
+    Batch.device = torch.device(device)  # type: ignore[attr-defined]
+    parts = {
+        "entities": data["entities"],
+        "obs_mask": hidden,
+        "entity_mask": torch.zeros(B, T + 1, E, dtype=torch.uint8),
+        "avail_actions": data["avail"].int(),
+        "actions": actions.unsqueeze(-1),
+        "actions_onehot": torch.nn.functional.one_hot(actions, U).float(),
+        "reward": torch.cat([data["reward"], torch.zeros(B, 1)], dim=1).unsqueeze(-1),
+        "terminated": ended,
+        "filled": torch.ones(B, T + 1, 1),
+    }
+    batch = Batch({name: value.to(device) for name, value in parts.items()})
     return lambda: learner.train(batch, t_env=0, episode_num=0)
 
 
-def serve(update: Update) -> None:
+def serve(update: Update, device: str) -> None:
     """Make and time one update per line read."""
     for _ in sys.stdin:
         start = time.perf_counter()
         update()
+        if device != "cpu":
+            torch.cuda.synchronize()
         print(time.perf_counter() - start, flush=True)
 
 
@@ -142,6 +149,7 @@ def main() -> None:
     parser.add_argument("--refil", type=Path, help="folder `src` of REFIL's public code")
     parser.add_argument("--updates", type=int, default=10, help="timed updates of each code")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--serve", nargs=2, metavar=("CODE", "ALGORITHM"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -149,16 +157,23 @@ def main() -> None:
         code, algorithm = options.serve
         torch.manual_seed(0)
         data = synthetic()
-        serve(theirs(algorithm, data, options.refil) if code == "theirs" else ours(algorithm, data, code == "bf16"))
+        where = options.device
+        peer = code == "theirs"
+        update = theirs(algorithm, data, options.refil, where) if peer else ours(algorithm, data, code == "bf16", where)
+        serve(update, where)
         return
     codes = ["ours", "bf16"] + (["theirs"] if options.refil else [])
-    print(f"seconds per update, median of {options.updates}, {options.threads} threads, torch {torch.__version__}")
+    place = options.device if options.device == "cpu" else torch.cuda.get_device_name(options.device)
+    print(
+        f"seconds per update, median of {options.updates}; {place}, {options.threads} threads, torch {torch.__version__}"
+    )
     print("| algorithm | ours | ours, bf16 autocast | public code | ratio |\n|---|---|---|---|---|")
     for algorithm in ("refil", "aqmix"):
         times: dict[str, list[float]] = {code: [] for code in codes}
         servers = {}
         for code in codes:
             command = [sys.executable, __file__, "--serve", code, algorithm, "--threads", str(options.threads)]
+            command += ["--device", options.device]
             command += ["--refil", str(options.refil)] if options.refil else []
             servers[code] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for turn in range(options.updates + 2):  # the first two warm up
@@ -172,8 +187,8 @@ def main() -> None:
         for server in servers.values():
             server.communicate()
         median = {code: statistics.median(values) for code, values in times.items()}
-        peer = f"{median['theirs']:.3f} | {median['theirs'] / median['ours']:.2f}" if options.refil else "- | -"
-        print(f"| {algorithm} | {median['ours']:.3f} | {median['bf16']:.3f} | {peer} |", flush=True)
+        peer = f"{median['theirs']:.4f} | {median['theirs'] / median['ours']:.2f}" if options.refil else "- | -"
+        print(f"| {algorithm} | {median['ours']:.4f} | {median['bf16']:.4f} | {peer} |", flush=True)
 
 
 if __name__ == "__main__":
