@@ -164,9 +164,8 @@ def main() -> None:
         return
     codes = ["ours", "bf16"] + (["theirs"] if options.refil else [])
     place = options.device if options.device == "cpu" else torch.cuda.get_device_name(options.device)
-    print(
-        f"seconds per update, median of {options.updates}; {place}, {options.threads} threads, torch {torch.__version__}"
-    )
+    place += f", {options.threads} threads, torch {torch.__version__}"
+    print(f"seconds per update, median of {options.updates}, {place}")
     print("| algorithm | ours | ours, bf16 autocast | public code | ratio |\n|---|---|---|---|---|")
     for algorithm in ("refil", "aqmix"):
         times: dict[str, list[float]] = {code: [] for code in codes}
