@@ -17,6 +17,8 @@ from learners.learner import Learner
 from modules import mixers
 from modules.layers.inputs import make_reader
 from modules.mixers.base import Mixer, MixerSizes
+from runners.runner import Runner
+from runners.stream import Stream
 from utils.config import Config
 from utils.errors import UserError
 from utils.seeding import derive_seed
@@ -74,6 +76,8 @@ def check(config: Config) -> None:
         raise UserError(f"learner={config.learner} mixes no values of agents: it needs mixer=none")
     if not config.evaluate:
         learner_class.check(config)
+        if config.rollout_steps:
+            _check_stream(config, learner_class)
     if learner_class.ON_POLICY:
         return
     for kind, interval in (("coach", "broadcast_interval"), ("periodic", "view_interval")):
@@ -82,6 +86,31 @@ def check(config: Config) -> None:
                 f"sequence_length={config.sequence_length} must be a multiple of {interval}={config[interval]}, "
                 "so that every piece begins where the interval does"
             )
+
+
+def _check_stream(config: Config, learner_class: type[Learner]) -> None:
+    """Refuse rounds of so many steps where episodes cannot be cut as they need to be."""
+    key = f"rollout_steps={config.rollout_steps}"
+    if config.runner != "vector":
+        raise UserError(
+            f"{key} needs runner=vector, got runner={config.runner}: tests have environments of their own there"
+        )
+    if not envs.REGISTRY[config.env].SUSPENDS:
+        raise UserError(f"{key}: env={config.env} cannot save episodes in the middle; leave it 0")
+    controller_class = controllers.REGISTRY[config.controller]
+    if learner_class.ON_POLICY and not (learner_class.PIECES and getattr(controller_class, "PIECES", False)):
+        raise UserError(
+            f"{key}: learner={config.learner} with controller={config.controller} learns from whole episodes; "
+            "leave it 0"
+        )
+
+
+def build_runner(config: Config, env: EntityEnv, controller: EntityController, seed: int) -> Runner | Stream:
+    """Who collects in `env`."""
+    if not config.rollout_steps:
+        return Runner(env, controller, seed)
+    pieces = learners.REGISTRY[config.learner].ON_POLICY
+    return Stream(env, controller, seed, config.rollout_steps, pieces=pieces)
 
 
 def build_device(config: Config) -> torch.device:

@@ -124,12 +124,16 @@ def _networks(config: Config, spec: EnvSpec) -> Part:
 
 def _episodes(config: Config, spec: EnvSpec) -> Iterator[Part]:
     """What is collected, kept and sampled."""
+    on_policy = learners.REGISTRY[config.learner].ON_POLICY
     limit = {"env_args.episode_limit": spec.episode_limit}
+    if on_policy and config.rollout_steps:
+        limit = {"rollout_steps": config.rollout_steps}
+    (steps,) = limit.values()
     count = _count_envs(config)
-    played = 2 * count * _item_size(spec, spec.episode_limit)  # step by step, then stacked
+    played = 2 * count * _item_size(spec, steps)  # step by step, then stacked
     yield Part("round of episodes", played, _env_device(config), {"batch_size_run": count, **limit})
-    steps, batch = spec.episode_limit, {"batch_size_run": count}
-    if not learners.REGISTRY[config.learner].ON_POLICY:
+    batch = {"batch_size_run": count}
+    if not on_policy:
         steps, batch = config.sequence_length or steps, {"batch_size": config.batch_size}
         limit = {"sequence_length": steps} if config.sequence_length else limit
         labelled = learners.REGISTRY[config.learner].LABELS

@@ -48,10 +48,11 @@ class Training:
         self.replay: ReplayBuffer | None = None if self.learner.ON_POLICY else builders.build_replay(config, env.spec)
         self.saved_replay = self.replay if config.save_replay_buffer else None
         self.sampler = make_generator(derive_seed(config.seed, "replay"))
-        self.runner = Runner(env, controller, derive_seed(config.seed, "actions"))
+        self.runner = builders.build_runner(config, env, controller, derive_seed(config.seed, "actions"))
         # worker processes are dear: they serve training and tests in turn; a batch in this process has one of its own
-        self.test_runner = self.runner
-        if apart:
+        if isinstance(self.runner, Runner) and not apart:
+            self.test_runner = self.runner
+        else:
             test_seed = derive_seed(config.seed, "test env")
             test_env = builders.build_env(config, count_test_envs(config), test_seed, tests=True)
             self.test_runner = Runner(test_env, controller, seed=0)
@@ -128,17 +129,18 @@ class Training:
         return RunFailed(f"training diverged at {self.t_env:,} steps: {fault}; {left}; try a lower lr={self.config.lr}")
 
     def round(self) -> Metrics:
-        """Play one episode in every environment and make the updates that follow from it."""
+        """Play in every environment, an episode or so many steps, and make the updates that follow from it."""
         rollout = self.runner.play(t_env=self.t_env)
-        assert rollout.batch is not None
         self._tell_restarts()
-        before, self.t_env = self.t_env, self.t_env + int(rollout.lengths.sum())
+        before, self.t_env = self.t_env, self.t_env + rollout.steps
         self.learner.set_progress(before / self.config.t_max)
         self.episodes += len(rollout.lengths)
         self.train_figures.add(rollout)
         if self.replay is None:
+            assert rollout.batch is not None
             return self.learner.train(rollout.batch.to(self.controller.device), self.episodes)
-        self.replay.insert(self.learner.label(rollout.batch))
+        if rollout.batch is not None:
+            self.replay.insert(self.learner.label(rollout.batch))
         return self._replayed(self.replay, before)
 
     def _tell_restarts(self) -> None:

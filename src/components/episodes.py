@@ -1,5 +1,6 @@
 """Recorded episodes as one batch of padded tensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -41,6 +42,11 @@ class EpisodeBatch:
     start_actions: Tensor
     #: (B, T, A) int64: what a teacher would have done, -1 where it has nothing to say; None where nobody teaches
     labels: Tensor | None = None
+    #: (B, A, H) memories before the first step, of agents that were there and still are; None: empty, as an episode's
+    #: first
+    start_memory: Tensor | None = None
+    #: (B,) int64: steps of the episode before the first one; None: 0
+    start_steps: Tensor | None = None
 
     def parts(self) -> dict[str, Tensor]:
         """The tensors that there are, by the names of their fields."""
@@ -67,6 +73,17 @@ class EpisodeBatch:
         """The same batch on `device`."""
         return EpisodeBatch(**{name: value.to(device, non_blocking=True) for name, value in self.parts().items()})
 
+    @staticmethod
+    def joined(batches: Sequence["EpisodeBatch"]) -> "EpisodeBatch":
+        """The sequences of all `batches`, one after another."""
+        steps = max(batch.actions.shape[1] for batch in batches)
+        parts = [batch._padded(steps).parts() for batch in batches]
+        return EpisodeBatch(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+    def at(self, rows: Tensor) -> "EpisodeBatch":
+        """The sequences `rows (R,)` (int64), in that order."""
+        return EpisodeBatch(**{name: value.index_select(0, rows) for name, value in self.parts().items()})
+
     def split(self, parts: int) -> list["EpisodeBatch"]:
         """At most `parts` batches of neighbouring sequences, of equal size as far as possible."""
         size = -(-len(self.filled_mask) // parts)
@@ -87,7 +104,7 @@ class EpisodeBatch:
         more = steps - self.actions.shape[1]
 
         def longer(name: str, value: Tensor) -> Tensor:
-            if name == "start_actions":
+            if name.startswith("start_"):
                 return value
             padding = value.new_zeros(len(value), more, *value.shape[2:])
             if name == "avail_mask":
@@ -116,12 +133,13 @@ class EpisodeBatch:
             agents = slots.new_zeros(1)
             slots = torch.cat([agents, slots])
         obs, avail = self.obs_mask[:, : steps + 1], self.avail_mask[:, : steps + 1]
-        actions, start = self.actions[:, :steps], self.start_actions
+        actions, start, memory = self.actions[:, :steps], self.start_actions, self.start_memory
         labels = None if self.labels is None else self.labels[:, :steps]
         if len(slots) < self.entity_mask.shape[2]:
             obs = obs[:, :, agents][:, :, :, slots]
             avail, actions, start = avail[:, :, agents], actions[:, :, agents], start[:, agents]
             labels = None if labels is None else labels[:, :, agents]
+            memory = None if memory is None else memory[:, agents]
             if spec.points:
                 kept = torch.cat([torch.arange(spec.basic, device=slots.device), spec.basic + slots])
                 if spec.symbols:
@@ -148,4 +166,6 @@ class EpisodeBatch:
             filled_mask=self.filled_mask[:, :steps],
             start_actions=start,
             labels=labels,
+            start_memory=memory,
+            start_steps=self.start_steps,
         )

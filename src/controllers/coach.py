@@ -23,6 +23,8 @@ class CoachController(EntityController):
     (The printed equation 5 has its two cases the wrong way round: read literally, only unchanged strategies are sent.)
     """
 
+    PIECES = False
+
     def __init__(
         self,
         agent: EntityAgent,

@@ -15,6 +15,7 @@ class CollaqController(EntityController):
     """Acts as `EntityController`; learners are also told what Q_collab says of agents on their own."""
 
     agent: CollaqAgent
+    PIECES = False
 
     @classmethod
     def build(cls, config: Config, spec: EnvSpec) -> "CollaqController":

@@ -128,6 +128,8 @@ class EntityController(nn.Module, Controller):
 
     #: True: the networks have weights of their own for each slot, so that slots may be neither added nor left out
     FIXED_SLOTS: ClassVar[bool] = False
+    #: whether a piece of an episode can be learnt from with `EpisodeBatch.start_memory` alone
+    PIECES: ClassVar[bool] = True
 
     def __init__(
         self, agent: EntityAgent, selector: ActionSelector, view: View, spec: EnvSpec, *, memory_steps: int = 0
@@ -271,7 +273,7 @@ class EntityController(nn.Module, Controller):
         filled = batch.filled_mask
         observed = torch.cat([filled[:, :1], filled], dim=1)  # the first observation, and one after every played step
         rows = observed.flatten().nonzero().squeeze(1)
-        step = rows % observed.shape[1]
+        sequence, step = rows // observed.shape[1], rows % observed.shape[1]
         acts = torch.cat([filled, torch.zeros_like(filled[:, :1])], dim=1).flatten()[rows]
 
         def pack(steps: Tensor) -> Tensor:
@@ -279,6 +281,7 @@ class EntityController(nn.Module, Controller):
 
         entity_mask, private = pack(batch.entity_mask), pack(batch.private)
         deciders = self._deciders(batch.agent_mask)
+        since = step if batch.start_steps is None else step + batch.start_steps[sequence]
         read = self.reader.read(pack(batch.entities), pack(batch.avail_mask), pack(batch.last_actions))
         return Prepared(
             batch=batch,
@@ -289,24 +292,31 @@ class EntityController(nn.Module, Controller):
             state_inputs=with_private(read.inputs, private),
             private=private,
             entity_mask=entity_mask,
-            view_mask=self.view.apply(pack(batch.obs_mask), entity_mask, step),
+            view_mask=self.view.apply(pack(batch.obs_mask), entity_mask, since),
             joined=joined(deciders),
-            streams=self._streams(deciders & observed.unsqueeze(-1), rows),
+            streams=self._streams(deciders & observed.unsqueeze(-1), rows, batch.start_memory),
         )
 
     @staticmethod
-    def _streams(present: Tensor, rows: Tensor) -> Streams:
-        """The streams of `present (B, T+1, A)` in terms of the packed `rows (M,)`."""
-        agents = present.shape[-1]
-        order, counts = make_streams(present)
+    def _streams(present: Tensor, rows: Tensor, memory: Tensor | None) -> Streams:
+        """The streams of `present (B, T+1, A)` in terms of the packed `rows (M,)`; `memory (B, A, H)`: what those that
+        start with a sequence start from.
+        """
+        steps, agents = present.shape[1:]
+        order, counts, _ = make_streams(present)
+        start = None
+        if memory is not None and counts:
+            first = order[: counts[0]]
+            step = first // agents % steps
+            start = memory[first // (agents * steps), first % agents].masked_fill((step > 0).unsqueeze(-1), 0.0)
         row_of_step = torch.empty(present.shape[:2].numel(), dtype=torch.int64, device=rows.device)
         row_of_step[rows] = torch.arange(len(rows), device=rows.device)
-        return Streams(row_of_step[order // agents] * agents + order % agents, counts)
+        return Streams(row_of_step[order // agents] * agents + order % agents, counts, start)
 
     def unroll(
         self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None
     ) -> Unroll:
-        """Values of every step of a batch, from a zero state, with gradients.
+        """Values of every step of a batch, from the memories that its sequences start with, with gradients.
 
         Args:
             data: from `prepare`.

@@ -32,6 +32,7 @@ class TeamController(EntityController):
     """
 
     FIXED_SLOTS = True
+    PIECES = False
     #: how the team's actions are numbered
     JOINT_ACTIONS: ClassVar[type[JointActions]]
 

@@ -155,6 +155,8 @@ class EntityEnv(ABC):
     SCRIPTED: ClassVar[Mapping[str, Callable[[EnvSpec], ScriptedPolicy]]] = {}
     #: whether its actions point at entities (`EnvSpec.points`)
     POINTS: ClassVar[bool] = False
+    #: whether `running` can save episodes in the middle
+    SUSPENDS: ClassVar[bool] = False
 
     spec: EnvSpec
     #: (B,) bool: which running episodes a fault of the game has cut short (`truncated`). Nothing of them counts: they
@@ -240,6 +242,14 @@ class EntityEnv(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up the sequence of episodes saved by `state_dict`."""
         self.generator.set_state(state["generator"].cpu())
+
+    def running(self) -> dict[str, Any]:
+        """What a checkpoint in the middle of episodes needs to go on with them, random stream included."""
+        raise NotImplementedError(f"{type(self).__name__} cannot save running episodes")
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on with the episodes saved by `running`: the next step continues them."""
+        raise NotImplementedError(f"{type(self).__name__} cannot go on with saved episodes")
 
     def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
         """Return environment `index` as an RGB image, uint8 (height, width, 3). Agents in the slots `marked`, such as

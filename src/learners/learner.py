@@ -62,6 +62,8 @@ class Learner(ABC):
     MIXES: ClassVar[bool] = True
     #: True: `train` gets each round's fresh episodes, once, as they were played; False: samples of the replay
     ON_POLICY: ClassVar[bool] = False
+    #: whether, on-policy, what it gets may be pieces of episodes (`EpisodeBatch.start_memory`)
+    PIECES: ClassVar[bool] = False
     #: keys that others have a use for: what a task's YAML says of them is left alone, a user who sets one is told
     UNUSED: ClassVar[tuple[str, ...]] = ()
     #: settings that it cannot learn otherwise with

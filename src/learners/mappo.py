@@ -53,6 +53,7 @@ class MappoLearner(Learner):
     CONTROLLERS = ("entity", "flat")  # a coach samples strategies, which recomputing would draw anew
     MIXES = False
     ON_POLICY = True
+    PIECES = True
     UNUSED = (*REPLAY_KEYS, *TARGET_KEYS, "epsilon_decay", "epsilon_anneal_time", "optim_alpha", "td_lambda")
     NEEDS: ClassVar[Mapping[str, object]] = {
         "epsilon_start": 0.0,

@@ -34,6 +34,7 @@ class PqnLearner(BellmanLearner):
     Config: ClassVar[type[PqnConfig]] = PqnConfig
     config: PqnConfig
     ON_POLICY = True
+    PIECES = True
     FOLLOWED = False
     UNUSED = (*REPLAY_KEYS, *TARGET_KEYS, "optim_alpha")
     NEEDS: ClassVar[Mapping[str, object]] = {"sequence_length": 0}
@@ -62,6 +63,7 @@ class PqnRefilConfig(PqnConfig, RefilConfig):
 class PqnRefilLearner(PqnLearner, RefilLearner):
     """With REFIL's imagined loss."""
 
+    PIECES = False  # of what imagined views remember nothing is known
     Config = PqnRefilConfig
     config: PqnRefilConfig
 
@@ -74,5 +76,6 @@ class PqnCopaConfig(PqnConfig, CopaConfig):
 class PqnCopaLearner(PqnLearner, CopaLearner):
     """With COPA's coach."""
 
+    PIECES = False  # a piece may begin between two of its broadcasts
     Config = PqnCopaConfig
     config: PqnCopaConfig

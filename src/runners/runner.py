@@ -17,9 +17,11 @@ from utils.video import Film
 
 @dataclass
 class Rollout:
-    """One episode from each of B environments, on the environment's device."""
+    """Episodes that were played, on the environment's device: one from each of B environments, or (`Stream`) B that
+    ended.
+    """
 
-    #: the recorded episodes, T the longest one's steps; None where nothing was recorded
+    #: the recorded episodes, T the longest one's steps, or (`Stream`) pieces of some; None where nothing was recorded
     batch: EpisodeBatch | None
     #: (B,) float32, undiscounted sum of rewards
     returns: Tensor
@@ -29,6 +31,8 @@ class Rollout:
     info: dict[str, Tensor]
     #: (B,) float32, strategies sent / (present agents, summed over the steps played); None where nobody sends any
     comm_frequency: Tensor | None
+    #: played in all environments
+    steps: int
 
     def replaced(self, rows: Tensor, other: "Rollout") -> "Rollout":
         """The same episodes, but those of `rows (B,)` (bool) from `other`."""
@@ -37,10 +41,12 @@ class Rollout:
             return torch.where(rows, theirs, mine)
 
         batch, sent = self.batch, self.comm_frequency
+        lengths = chosen(self.lengths, other.lengths)
         return Rollout(
             batch=None if batch is None or other.batch is None else batch.replaced(rows, other.batch),
             returns=chosen(self.returns, other.returns),
-            lengths=chosen(self.lengths, other.lengths),
+            lengths=lengths,
+            steps=int(lengths.sum()),
             info={name: chosen(value, other.info[name]) for name, value in self.info.items()},
             comm_frequency=None if sent is None or other.comm_frequency is None else chosen(sent, other.comm_frequency),
         )
@@ -67,7 +73,7 @@ class Runner:
         """
         self.env = env
         self.controller = controller
-        self.device = torch.device(device) if device is not None else _device_of(controller, env.device)
+        self.device = torch.device(device) if device is not None else device_of(controller, env.device)
         self.generator = make_generator(seed, self.device)
         #: films what environment 0 plays
         self.film: Film | None = None
@@ -172,7 +178,7 @@ class Runner:
             if stopped():
                 raise GivenUp
             decision = controller.act(
-                _to(seen, self.device),
+                moved(seen, self.device),
                 last_actions.to(self.device),
                 state,
                 t_env=t_env,
@@ -183,7 +189,7 @@ class Runner:
             actions = decision.actions.to(env.device)
             before = seen.agent_mask
             present += (before & alive[:, None]).sum(dim=1)
-            sent = _count_sent(decision, before & alive[:, None], sent)
+            sent = count_sent(decision, before & alive[:, None], sent)
             seen = env.step(actions)
             returns += seen.reward * alive
             lengths += alive
@@ -205,6 +211,7 @@ class Runner:
             lengths=lengths,
             info=dict(seen.info),
             comm_frequency=None if sent is None else sent / present.clamp(min=1),
+            steps=int(lengths.sum()),
         )
 
 
@@ -255,7 +262,7 @@ def _blank(value: Tensor, mask: Tensor) -> Tensor:
     return value.masked_fill(~mask.reshape(*mask.shape, *[1] * (value.dim() - 2)), 0)
 
 
-def _to(seen: TimeStep, device: torch.device) -> TimeStep:
+def moved(seen: TimeStep, device: torch.device) -> TimeStep:
     """The time step on `device`; itself where it is there already."""
     if seen.entities.device == device:
         return seen
@@ -263,7 +270,7 @@ def _to(seen: TimeStep, device: torch.device) -> TimeStep:
     return TimeStep(**tensors, info={name: value.to(device) for name, value in seen.info.items()})
 
 
-def _count_sent(decision: Decision, counts: Tensor, before: Tensor | None) -> Tensor | None:
+def count_sent(decision: Decision, counts: Tensor, before: Tensor | None) -> Tensor | None:
     """Strategies sent so far `(B,)`, for agents where `counts (B, A)`."""
     if decision.sent is None:
         return before
@@ -271,7 +278,7 @@ def _count_sent(decision: Decision, counts: Tensor, before: Tensor | None) -> Te
     return now if before is None else before + now
 
 
-def _device_of(controller: Controller, otherwise: torch.device) -> torch.device:
+def device_of(controller: Controller, otherwise: torch.device) -> torch.device:
     parameter = next(controller.parameters(), None) if isinstance(controller, nn.Module) else None
     return parameter.device if parameter is not None else otherwise
 

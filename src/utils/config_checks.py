@@ -66,6 +66,7 @@ CHECKS: Mapping[str, Check] = {
     "env": registered("envs"),
     "runner": registered("runners"),
     "batch_size_run": at_least(1),
+    "rollout_steps": at_least(0),
     "worker_start_timeout": above(0),
     "worker_step_timeout": above(0),
     "training_iters": at_least(1),

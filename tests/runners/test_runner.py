@@ -439,5 +439,5 @@ def test_environment_and_controller_on_their_own_devices(env_device: str, device
     rollout = Runner(env, ScriptedController(policy), 0, device).play()
     batch = rollout.batch
     assert batch is not None
-    assert {getattr(batch, f.name).device.type for f in fields(batch)} == {env_device}
+    assert {value.device.type for value in batch.parts().values()} == {env_device}
     assert torch.allclose(rollout.returns, rollout.lengths.float())  # reading gets every point

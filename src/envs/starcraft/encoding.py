@@ -6,7 +6,7 @@ turned round at the end. Flags on the way are floats, 0 or 1: torch compares and
 than it makes bools.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -235,6 +235,16 @@ class Score:
         # time steps keep what they were given, so these are not changed in place
         self.composition = self.composition.index_copy(1, battles, (types[:team, None] == self._kinds).sum(0).float())
         self.killed = self.killed.index_fill(0, battles, 0.0)
+
+    def running(self) -> dict[str, Tensor]:
+        """What it knows of running battles and could not know from their units, on the CPU."""
+        return {"lowest": self._lowest.cpu(), "scale": self._scale.cpu(), "killed": self.killed.cpu()}
+
+    def resume(self, state: Mapping[str, Tensor]) -> None:
+        """After `begin` in all battles: these have been played on since, as `running` saved it."""
+        device = self._scale.device
+        self._lowest, self._scale = state["lowest"].to(device), state["scale"].to(device)
+        self.killed = state["killed"].to(device)
 
     def settle(self, units: Units, battle_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the reward, whether the battle is over, and whether the team has just won, each (B,).

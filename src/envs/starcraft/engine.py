@@ -6,6 +6,7 @@ everything round once per step.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -80,6 +81,14 @@ class BattleEngine(ABC):
         Raises:
             BattleLost: they cannot be played on; `spawn` begins others.
         """
+
+    def running(self) -> dict[str, Tensor]:
+        """The battles as they stand, for `resume`, on the CPU."""
+        raise NotImplementedError(f"{type(self).__name__} cannot save battles")
+
+    def resume(self, state: Mapping[str, Tensor]) -> Units:
+        """Go on with the battles that `running` saved, and return their units."""
+        raise NotImplementedError(f"{type(self).__name__} cannot go on with saved battles")
 
     @property
     def restarts(self) -> int | None:

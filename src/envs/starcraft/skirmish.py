@@ -8,7 +8,7 @@ Speed: flags inside the loop are floats, 0 or 1, because multiplying is several 
 pair matrices live in buffers, because allocating them would cost as much as filling them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -103,12 +103,7 @@ class SkirmishEngine(BattleEngine):
     @torch.no_grad()
     def spawn(self, battles: Tensor, types: Tensor, position: Tensor) -> Units:
         team = self.team_slots
-        own, pair, contact, bias = self._traits.of(types)
-        self._own[..., battles] = own
-        self._pair[:, :, :-1, battles] = pair
-        self._contact[..., battles] = contact
-        self._bias[..., battles] = bias[:, : self._choices]
-        figures = dict(zip(OWN, own, strict=True))
+        figures = dict(zip(OWN, self._look_up(battles, types), strict=True))
         present = (types >= 0).float()
         calm = torch.full_like(present, SHIELD_DELAY * LOOPS_PER_SECOND)
         ready = torch.zeros_like(present)
@@ -117,23 +112,46 @@ class SkirmishEngine(BattleEngine):
         start = (position[:, :team] * present[:team]).sum(1) / present[:team].sum(0).clamp(min=1)
         points = torch.cat([place[:, :team], start[:, None].expand(2, self.slots - team, -1)], dim=1)
 
-        self._type[:, battles] = types
         self._place[..., battles] = torch.cat([place, points], dim=1)
         self._vitals[..., battles] = vitals
         self._alive[:, battles] = present
         self._bury()
         # what is nearest now counts as chosen: it is kept if it is in range already
         self._held[:, battles] = self._preference(battles).min(1).indices
+        return self._units()
+
+    def _look_up(self, battles: Tensor, types: Tensor) -> Tensor:
+        """Take down what follows from the unit types alone; returns what each unit has of its own, (names, S, R)."""
+        own, pair, contact, bias = self._traits.of(types)
+        self._type[:, battles] = types
+        self._own[..., battles] = own
+        self._pair[:, :, :-1, battles] = pair
+        self._contact[..., battles] = contact
+        self._bias[..., battles] = bias[:, : self._choices]
         if self._has_splash:
             # armies are sorted by type, so that few slots ever hold a unit with splash
             self._splash_rows = (self._figures["splash"] > 0).any(1).nonzero()[:, 0]
+        return own
+
+    def running(self) -> dict[str, Tensor]:
+        return {name: getattr(self, f"_{name}").clone().cpu() for name in ("type", *self._RUNNING)}
+
+    @torch.no_grad()
+    def resume(self, state: Mapping[str, Tensor]) -> Units:
+        self._look_up(torch.arange(self._type.shape[1], device=self._type.device), state["type"].to(self._type.device))
+        for name in self._RUNNING:
+            getattr(self, f"_{name}").copy_(state[name])
+        self._bury()
         return self._units()
+
+    #: what battles change, but for what each step makes anew
+    _RUNNING = ("place", "vitals", "alive", "held")
 
     # --- one step ---------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def advance(self, orders: Orders, battle_mask: Tensor) -> Units:
-        state = (self._place, self._vitals, self._alive, self._held)
+        state = [getattr(self, f"_{name}") for name in self._RUNNING]
         # a GPU would wait for the question longer than it needs to copy
         stopped = self._place.is_cuda or not bool(battle_mask.all())
         before = [part.clone() for part in state] if stopped else []

@@ -13,13 +13,15 @@ class Streams(NamedTuple):
     """In which order a GRU reads P steps of many agents, some of which come, go or end earlier than others.
 
     Streams are sorted by length, longest first, so that those that are still running are always the first ones: no
-    step is computed for anybody who is absent, and every stream starts from an empty state.
+    step is computed for anybody who is absent.
     """
 
     #: (P,) int64, the steps to read, position by position (all first steps, all second steps, ...)
     order: Tensor
     #: how many streams reach each position
     counts: list[int]
+    #: (counts[0], H) the states that the streams start from; None: empty ones
+    start: Tensor | None = None
 
 
 def make_streams(present: Tensor) -> Streams:
@@ -84,6 +86,8 @@ class StreamGRU(nn.Module):
         inputs = x.index_select(1, streams.order).transpose(0, 1)  # (P, K, I)
         gates = self._gates(inputs)
         hidden = gates.new_zeros(streams.counts[0] if streams.counts else 0, views, self.gru.hidden_size)
+        if streams.start is not None:
+            hidden = streams.start.to(gates.dtype).unsqueeze(1).expand_as(hidden)
         states = []
         for position in gates.split(streams.counts):
             hidden = self._cell(position, hidden[: len(position)])
