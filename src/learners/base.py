@@ -25,7 +25,6 @@ from utils.masking import masked_argmax, masked_max, masked_mean
 class BellmanConfig(LearnerConfig):
     """Settings that every value learner has; the comments stand in config/default.yaml."""
 
-    optim_alpha: float = 0.99
     double_q: bool = True
     td_lambda: float = 0.0
     target_tau: float = 0.0
@@ -54,9 +53,6 @@ class BellmanLearner(Learner):
         if self.FOLLOWED:
             self.target_controller, self.target_mixer = copy.deepcopy(controller), copy.deepcopy(mixer)
         self.last_target_update = 0
-
-    def _optimiser_settings(self) -> dict[str, Any]:
-        return {**super()._optimiser_settings(), "alpha": self.config.optim_alpha}
 
     def compile(self) -> None:
         """Online and target networks each get their own: a compiled method is bound to the network that it was

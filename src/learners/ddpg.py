@@ -4,7 +4,6 @@ independent DDPG that it is compared with. Actions are made differentiable by Gu
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from components.episodes import EpisodeBatch
 from controllers.entity import EntityController, Prepared, Unroll
 from learners.base import BellmanConfig, BellmanLearner
-from learners.learner import Learner, Metrics
+from learners.learner import Metrics
 from modules.critics.action_critics import Situation, make_critic
 from modules.mixers.base import Mixer
 from utils.masking import masked_argmax, masked_log_softmax, masked_mean, masked_softmax
@@ -48,9 +47,6 @@ class DdpgLearner(BellmanLearner):
         self.critic = make_critic(config.critic, controller.agent, controller.FIXED_SLOTS).to(controller.device)
         super().__init__(controller, mixer, config, seed)
         self.target_critic = copy.deepcopy(self.critic)
-
-    def _optimiser_settings(self) -> dict[str, Any]:
-        return Learner._optimiser_settings(self)
 
     def modules(self) -> dict[str, nn.Module]:
         return {**super().modules(), "critic": self.critic}

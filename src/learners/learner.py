@@ -14,6 +14,9 @@ from modules.mixers.base import Mixer
 from utils.config import Config as RunConfig
 from utils.seeding import make_generator
 
+#: the key `optimiser` -> class; "own" is the learner's own
+OPTIMISERS = {"rmsprop": torch.optim.RMSprop, "adam": torch.optim.Adam, "radam": torch.optim.RAdam}
+
 #: name -> detached scalar
 Metrics = dict[str, Tensor]
 
@@ -44,7 +47,9 @@ class LearnerConfig:
     gamma: float = 0.99
     lr: float = 5e-4
     lr_decay: str = "none"
+    optimiser: str = "own"
     optim_eps: float = 1e-5
+    optim_alpha: float = 0.99
     grad_norm_clip: float = 10.0
     amp: bool = False
 
@@ -79,10 +84,16 @@ class Learner(ABC):
         #: the steps that `fault` has not looked at yet
         self.descents: list[Descent] = []
         self.parameters = [p for module in self.modules().values() for p in module.parameters()]
-        self.optimiser = self.OPTIMISER(self.parameters, **self._optimiser_settings())
+        self.optimiser = self.optimiser_class(self.parameters, **self._optimiser_settings())
+
+    @property
+    def optimiser_class(self) -> type[torch.optim.Optimizer]:
+        """The configuration's, or this learner's own."""
+        return OPTIMISERS.get(self.config.optimiser, self.OPTIMISER)
 
     def _optimiser_settings(self) -> dict[str, Any]:
-        return {"lr": self.config.lr, "eps": self.config.optim_eps}
+        alpha = {"alpha": self.config.optim_alpha} if self.optimiser_class is torch.optim.RMSprop else {}
+        return {"lr": self.config.lr, "eps": self.config.optim_eps, **alpha}
 
     @classmethod
     def check(cls, config: RunConfig) -> None:
@@ -204,6 +215,8 @@ class Learner(ABC):
             module.load_state_dict(state[name])
         self.optimiser.load_state_dict(state["optimiser"])
         for parameter, averages in self.optimiser.state.items():  # torch takes whatever there is
+            if ("square_avg" in averages) != (self.optimiser_class is torch.optim.RMSprop):
+                raise ValueError(f"optimiser: the averages are not those of {self.optimiser_class.__name__}")
             for name, value in averages.items():
                 if value.dim() and value.shape != parameter.shape:
                     raise ValueError(f"optimiser: {name} {tuple(value.shape)} of parameters {tuple(parameter.shape)}")

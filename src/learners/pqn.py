@@ -7,7 +7,7 @@ form.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -39,9 +39,6 @@ class PqnLearner(BellmanLearner):
     UNUSED = (*REPLAY_KEYS, *TARGET_KEYS, "optim_alpha")
     NEEDS: ClassVar[Mapping[str, object]] = {"sequence_length": 0}
     OPTIMISER = torch.optim.RAdam
-
-    def _optimiser_settings(self) -> dict[str, Any]:
-        return {"lr": self.config.lr, "eps": self.config.optim_eps}
 
     def train(self, batch: EpisodeBatch, episodes: int) -> Metrics:
         """Make `ppo_epochs * num_mini_batch` updates; figures are means over them."""

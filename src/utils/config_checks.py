@@ -98,6 +98,7 @@ CHECKS: Mapping[str, Check] = {
     "td_lambda": within(0, 1),
     "lr": above(0, 1e38),  # float32 holds little more
     "lr_decay": one_of("none", "linear"),
+    "optimiser": one_of("own", "rmsprop", "adam", "radam"),
     "optim_alpha": within(0, 1),
     "optim_eps": above(0),
     "grad_norm_clip": above(0),

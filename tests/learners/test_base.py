@@ -275,6 +275,31 @@ def test_a_resumed_learner_takes_its_settings_from_the_configuration():
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "optimiser", "expected"),
+    [
+        ("vdn", "own", torch.optim.RMSprop),
+        ("vdn", "radam", torch.optim.RAdam),
+        ("mappo", "own", torch.optim.Adam),
+        ("mappo", "rmsprop", torch.optim.RMSprop),
+    ],
+)
+def test_the_optimiser_is_the_configuration_s_or_its_own(kind, optimiser, expected):
+    learner = batches.make_learner(kind, batches.make_spec(), optimiser=optimiser, optim_alpha=0.5, lr=0.25)
+    assert type(learner.optimiser) is expected
+    (group,) = learner.optimiser.param_groups
+    assert group["lr"] == 0.25
+    assert group.get("alpha") == (0.5 if expected is torch.optim.RMSprop else None)
+
+
+def test_averages_of_one_optimiser_are_no_other_s():
+    spec = batches.make_spec()
+    learner = batches.make_learner("vdn", spec)
+    learner.train(batches.random_batch(spec), episodes=0)
+    with pytest.raises(ValueError, match="the averages are not those of Adam"):
+        batches.make_learner("vdn", spec, optimiser="adam").load_state_dict(learner.state_dict())
+
+
 @pytest.mark.parametrize("kind", batches.KINDS)
 def test_every_parameter_learns(kind):
     """No network is left out of the loss: after one update every trained tensor has moved."""
