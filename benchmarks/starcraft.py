@@ -4,15 +4,16 @@
 
 PATH is a copy of github.com/shariqiqbal2810/REFIL; without it only our own times are measured. Both play on the tests'
 stand-in for the game, a process that speaks the game's protocol and moves units with the embedded engine; needs
-requirements-sc2.txt. Stalkers and Zealots, as many on either side, uniformly random legal actions. A round is an
-episode in each of `--games` games, and ends with the last of them, as in both projects' runners; entities, masks and
-legal actions of every step are handed out where actions are chosen, resets count.
+requirements-sc2.txt. With `--still` its units take orders and stay where they are: most of the time is motion, and what
+remains is that of environments and protocol. Stalkers and Zealots, as many on either side, uniformly random legal
+actions. A round is an episode in each of `--games` games, and ends with the last of them, as in both projects' runners;
+entities, masks and legal actions of every step are handed out where actions are chosen, resets count.
 
 Ours has its games in one process (`runner=vector`) or a process for each (`runner=parallel`); REFIL's has a process for
 each, which is its own runner's `env_worker`, or with one game none. REFIL's plays twice: with the packages of ours, and
 with protobuf's slow parser, which s2clientprotocol, as pysc2 asks for it, needs on a current Python. The players take
-turns, so that whatever else the machine does falls on all; the table shows medians of the rounds. CPU time is that of
-the player and its workers, without the stand-in's, which has a column of its own.
+turns, so that whatever else the machine does falls on all; the table shows medians of the rounds, in the last column of
+ratios in the same round. CPU time is that of the player and its workers; the stand-in's has a column of its own.
 """
 
 import argparse
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=8, help="of either side")
     parser.add_argument("--steps", type=int, default=2000, help="of a player's turn, of all games")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--still", action="store_true", help="units take orders and stay where they were placed")
     parser.add_argument("--play", choices=("ours", "refil"), help=argparse.SUPPRESS)
     parser.add_argument("--backend", default="", help=argparse.SUPPRESS)
     parser.add_argument("--runner", default="", help=argparse.SUPPRESS)
@@ -214,7 +216,7 @@ def compare(words: argparse.Namespace) -> None:
     import sc2_standin
 
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["SC2PATH"] = str(sc2_standin.install(Path(folder) / "StarCraftII"))
+        os.environ["SC2PATH"] = str(sc2_standin.install(Path(folder) / "StarCraftII", still=words.still))
         players = [player("Muster, `runner=vector`", words, play="ours", backend="sc2", runner="vector")]
         if words.games > 1:
             players.append(player("Muster, `runner=parallel`", words, play="ours", backend="sc2", runner="parallel"))
@@ -227,15 +229,15 @@ def compare(words: argparse.Namespace) -> None:
             each.play()
         costs = [[each.play() for each in players] for _ in range(words.rounds)]
     columns = list(zip(*costs, strict=True))
-    first = statistics.median(cost.wall for cost in columns[0])
     print("| | steps/s, median | slowest | fastest | CPU per step, ms | the games' | ratio |")
     print("|---|---|---|---|---|---|---|")
     for each, column in zip(players, columns, strict=True):
         walls = sorted(cost.wall for cost in column)
         median = statistics.median(walls)
         cpu = [f"{1000 * statistics.median(seconds):.2f}" for seconds in list(zip(*column, strict=True))[1:]]
+        ratio = statistics.median(cost.wall / first.wall for cost, first in zip(column, columns[0], strict=True))
         row = (each.name, f"{1 / median:.0f}", f"{1 / walls[-1]:.0f}", f"{1 / walls[0]:.0f}", *cpu)
-        print("|", " | ".join([*row, f"{median / first:.2f}"]), "|")
+        print("|", " | ".join([*row, f"{ratio:.2f}"]), "|")
 
 
 if __name__ == "__main__":

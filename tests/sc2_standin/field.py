@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 
 import torch
 
@@ -27,6 +28,8 @@ from sc2_standin.numbers import (
 torch.set_num_threads(1)
 
 
+#: Whether units take orders and do nothing.
+STILL = bool(os.environ.get("SC2_STANDIN_STILL"))
 #: Orders that units of the team understand, by the game's numbers.
 ORDERS = {STOP: Order.STOP, MOVE: Order.MOVE, ATTACK: Order.ATTACK, HEAL: Order.HEAL}
 
@@ -102,7 +105,8 @@ class Field:
             self._loops_left += loops
             while self._loops_left >= LOOPS_PER_STEP:
                 self._loops_left -= LOOPS_PER_STEP
-                self._advance(self._engine)
+                if not STILL:
+                    self._advance(self._engine)
         return self._loop, list(self._units.values())
 
     def _begin(self) -> None:

@@ -27,6 +27,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from envs.starcraft.installation import MAP, PACKAGES, game_folder
+from envs.starcraft.wire import Wire
 from utils.errors import UserError, one_line
 
 try:
@@ -127,6 +128,7 @@ class Game:
         assert process is not None
         with self._asking("launch"):
             self._controller = process._controller = _Controller(process.host, process.port, process, self._timeout)
+            self._wire = Wire(self._controller._client._sock.sock)
             map_data = self._config.map_data(MAP)
         create = sc2api_pb2.RequestCreateGame(realtime=False, random_seed=seed)
         create.local_map.map_path, create.local_map.map_data = MAP, map_data
@@ -181,18 +183,24 @@ class Game:
     def _play(self, what: str, *requests: sc2api_pb2.Request) -> Dialogue[Sequence[Any]]:
         """The answers to requests that are possible while the game goes on, which on the empty map it always does."""
         answers = yield from self._ask(what, *requests)
-        if self._controller._client.status != protocol.Status.in_game:
+        if self._status != protocol.Status.in_game:
             raise GameFault("the game has ended")
         return answers
 
     def _ask(self, what: str, *requests: sc2api_pb2.Request) -> Dialogue[Sequence[Any]]:
-        client = self._controller._client
         with self._asking(what):
-            # in one piece, so that the game is woken once
-            client._sock.sock.sendall(b"".join(map(_frame, requests)))
+            self._wire.send(request.SerializeToString() for request in requests)
         yield
         with self._asking(what):
-            return [client.read() for _ in requests]
+            return [self._read() for _ in requests]
+
+    def _read(self) -> Any:
+        """An answer, which keeps pysc2's client informed of the game's status."""
+        answer = sc2api_pb2.Response.FromString(self._wire.receive())
+        if answer.error or not answer.HasField("status"):
+            raise protocol.ProtocolError("; ".join(answer.error) or "an answer without a status")
+        self._controller._client._status = self._status = protocol.Status(answer.status)
+        return answer
 
     def save_replay(self) -> bytes:
         """The game so far, in the game's own format."""
@@ -298,12 +306,6 @@ def _knock(host: str, port: int, timeout: float) -> Any:
         client = websocket.create_connection(f"ws://{host}:{port}/sc2api", timeout=timeout, socket=connection)
         stack.pop_all()
         return client
-
-
-def _frame(request: sc2api_pb2.Request) -> bytes:
-    """A message of the websocket, as pysc2 would send it."""
-    frame: bytes = websocket.ABNF.create_frame(request.SerializeToString(), websocket.ABNF.OPCODE_TEXT).format()
-    return frame
 
 
 def _actions(commands: Sequence[raw_pb2.ActionRawUnitCommand]) -> sc2api_pb2.Request:
