@@ -13,7 +13,8 @@ Ours has its games in one process (`runner=vector`) or a process for each (`runn
 each, which is its own runner's `env_worker`, or with one game none. REFIL's plays twice: with the packages of ours, and
 with protobuf's slow parser, which s2clientprotocol, as pysc2 asks for it, needs on a current Python. The players take
 turns, so that whatever else the machine does falls on all; the table shows medians of the rounds, in the last column of
-ratios in the same round. CPU time is that of the player and its workers; the stand-in's has a column of its own.
+ratios in the same round. CPU time is that of the player and its workers; the stand-in's has a column of its own, and
+steps per CPU second count both: what as many games as there are cores for come to.
 """
 
 import argparse
@@ -229,12 +230,13 @@ def compare(words: argparse.Namespace) -> None:
             each.play()
         costs = [[each.play() for each in players] for _ in range(words.rounds)]
     columns = list(zip(*costs, strict=True))
-    print("| | steps/s, median | slowest | fastest | CPU per step, ms | the games' | ratio |")
-    print("|---|---|---|---|---|---|---|")
+    print("| | steps/s, median | slowest | fastest | CPU per step, ms | the games' | steps per CPU second | ratio |")
+    print("|---|---|---|---|---|---|---|---|")
     for each, column in zip(players, columns, strict=True):
         walls = sorted(cost.wall for cost in column)
         median = statistics.median(walls)
-        cpu = [f"{1000 * statistics.median(seconds):.2f}" for seconds in list(zip(*column, strict=True))[1:]]
+        own, games = (statistics.median(getattr(cost, name) for cost in column) for name in ("own", "games"))
+        cpu = (f"{1000 * own:.2f}", f"{1000 * games:.2f}", f"{1 / (own + games):.0f}")
         ratio = statistics.median(cost.wall / first.wall for cost, first in zip(column, columns[0], strict=True))
         row = (each.name, f"{1 / median:.0f}", f"{1 / walls[-1]:.0f}", f"{1 / walls[0]:.0f}", *cpu)
         print("|", " | ".join([*row, f"{ratio:.2f}"]), "|")

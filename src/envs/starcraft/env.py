@@ -104,7 +104,7 @@ class StarCraftEnv(EntityEnv):
         everywhere = torch.arange(num_envs, device=self.device)
         self._units = self.engine.spawn(everywhere, nobody, torch.zeros(2, *nobody.shape, device=self.device))
         self._view = self._encoder.view(self._units)
-        #: the generator before the running episodes were drawn
+        #: the generator before the last reset: runners reset all that they play, and then those that were lost
         self._drawn_from = self.generator.get_state()
 
     def _make_engine(self, units: tuple[UnitType, ...], seed: int) -> BattleEngine:
