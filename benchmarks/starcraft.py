@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Cost(NamedTuple):
@@ -54,13 +53,13 @@ def used() -> tuple[float, float]:
     games = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "stat").read_text().rpartition(")")[2].split()
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            nanoseconds = sum(int(task.read_text().split()[0]) for task in folder.glob("task/*/schedstat"))
             if b"sc2_standin.server" in (folder / "cmdline").read_bytes():
                 games.add(int(folder.name))
         except OSError:  # it has just ended
             continue
-        parents[int(folder.name)] = int(words[1])
-        seconds[int(folder.name)] = (int(words[11]) + int(words[12])) / TICKS
+        parents[int(folder.name)], seconds[int(folder.name)] = int(parent), 1e-9 * nanoseconds
 
     def is_ours(pid: int) -> bool:
         return pid == os.getpid() or (pid in parents and is_ours(parents[pid]))
