@@ -40,8 +40,6 @@ def check(config: Config) -> None:
         UserError: names the setting and what would do.
     """
     build_device(config)
-    if config.runner == "vector" and envs.REGISTRY[config.env].alone(config.env_args):
-        raise UserError("runner=vector: a game plays one episode at a time; use runner=parallel, or episode")
     if config.save_video:
         if not config.evaluate:
             raise UserError(f"save_video={config.save_video!r} films tests: add evaluate=True")
@@ -91,9 +89,10 @@ def check(config: Config) -> None:
 def _check_stream(config: Config, learner_class: type[Learner]) -> None:
     """Refuse rounds of so many steps where episodes cannot be cut as they need to be."""
     key = f"rollout_steps={config.rollout_steps}"
-    if config.runner != "vector":
+    if not is_batch(config):
         raise UserError(
-            f"{key} needs runner=vector, got runner={config.runner}: tests have environments of their own there"
+            f"{key} needs all environments in one batch: runner=vector (got {config.runner}), and no game beside it "
+            "(env_args.backend=skirmish)"
         )
     if not envs.REGISTRY[config.env].SUSPENDS:
         raise UserError(f"{key}: env={config.env} cannot save episodes in the middle; leave it 0")
@@ -124,11 +123,16 @@ def build_device(config: Config) -> torch.device:
     return device
 
 
+def is_batch(config: Config) -> bool:
+    """Whether the environments are one batch of tensors in this process: cheap, as many as wanted, on any device."""
+    return config.runner == "vector" and not envs.REGISTRY[config.env].external(config.env_args)
+
+
 def build_env(config: Config, num_envs: int, seed: int, *, tests: bool) -> EntityEnv:
     """`num_envs` environments on the configured host, with slots for the training team and, with `tests`, for the teams
-    that are tested; those in worker processes stay on the CPU.
+    that are tested; those that are no batch of tensors stay on the CPU.
     """
-    device = build_device(config) if config.runner == "vector" else "cpu"
+    device = build_device(config) if is_batch(config) else "cpu"
     env_class, host = envs.REGISTRY[config.env], runners.REGISTRY[config.runner]
     args = env_class.fit(config.env_args, config.test_teams if tests else ())
     timeouts = Timeouts(config.worker_start_timeout, config.worker_step_timeout + env_class.patience(args))
@@ -194,7 +198,7 @@ def build_replay(config: Config, spec: EnvSpec) -> ReplayBuffer:
 
 def shares_slots(config: Config) -> bool:
     """Whether environments for training and for tests must have the same slots."""
-    return config.runner != "vector" or _fixed_slots(config) or learners.REGISTRY[config.learner].fixes_slots(config)
+    return not is_batch(config) or _fixed_slots(config) or learners.REGISTRY[config.learner].fixes_slots(config)
 
 
 def _fixed_slots(config: Config) -> bool:

@@ -96,7 +96,7 @@ def record_restarts(recorder: Recorder, env: EntityEnv, t_env: int) -> None:
 
 def count_test_envs(config: Config) -> int:
     """How many environments a test plays at once."""
-    if config.runner == "vector":
+    if builders.is_batch(config):
         return int(min(config.test_batch_size, config.test_nepisode))
     return int(min(config.batch_size_run, config.test_nepisode))
 

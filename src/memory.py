@@ -98,8 +98,8 @@ def _spec(config: Config, teams: Sequence[str]) -> EnvSpec:
 
 
 def _environments(config: Config, spec: EnvSpec) -> Part:
-    counts = {"test_batch_size": count_test_envs(config)} if config.runner == "vector" else {}
-    if not config.evaluate or config.runner != "vector":
+    counts = {"test_batch_size": count_test_envs(config)} if builders.is_batch(config) else {}
+    if not config.evaluate or not builders.is_batch(config):
         counts["batch_size_run"] = _count_envs(config)
     each = STEPS_AT_WORK * _item_size(spec, 1) + (WORKER if config.runner == "parallel" else 0)
     return Part("environments", each * sum(counts.values()), _env_device(config), counts)
@@ -153,7 +153,7 @@ def _count_envs(config: Config) -> int:
 
 
 def _env_device(config: Config) -> torch.device:
-    return builders.build_device(config) if config.runner == "vector" else torch.device("cpu")
+    return builders.build_device(config) if builders.is_batch(config) else torch.device("cpu")
 
 
 def _item_size(spec: EnvSpec, steps: int, dtype: torch.dtype = torch.float32, labelled: bool = False) -> int:

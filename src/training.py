@@ -35,7 +35,7 @@ class Training:
 
     def __init__(self, config: Config, recorder: Recorder, stop: StopSignal) -> None:
         self.config, self.recorder, self.stop = config, recorder, stop
-        apart = config.runner == "vector"
+        apart = builders.is_batch(config)
         shared = builders.shares_slots(config)
         env = builders.build_env(config, config.batch_size_run, derive_seed(config.seed, "train env"), tests=shared)
         controller = builders.build_controller(config, env.spec)
@@ -49,7 +49,7 @@ class Training:
         self.saved_replay = self.replay if config.save_replay_buffer else None
         self.sampler = make_generator(derive_seed(config.seed, "replay"))
         self.runner = builders.build_runner(config, env, controller, derive_seed(config.seed, "actions"))
-        # worker processes are dear: they serve training and tests in turn; a batch in this process has one of its own
+        # processes are dear: they serve training and tests in turn; a batch in this process has one of its own
         if isinstance(self.runner, Runner) and not apart:
             self.test_runner = self.runner
         else:

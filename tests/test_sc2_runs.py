@@ -94,11 +94,15 @@ def test_settings_follow_the_engine(starcraft, monkeypatch):
     assert (config.env_args.backend, config.runner) == ("auto", "vector")
 
 
-def test_a_batch_in_one_process_is_refused(starcraft, results):
-    with Program("--config=copa", "--env-config=sc2_sz", ON_SC2, "runner=vector", results=results) as program:
-        code, err = program.finish()
-    assert (code, err.count("\n")) == (2, 1)
-    assert "runner=vector: a game plays one episode at a time; use runner=parallel" in err
+def test_games_of_a_run_without_workers(starcraft, results):
+    """Training and tests take turns in the same games, two of which go wrong."""
+    plan(starcraft, [Fault(1, 100, "kill"), Fault(3, 33, "exit")])
+    complete(*TASK, *SHORT, ON_SC2, "t_max=300", "runner=vector", results=results)
+    restarts = [value for name, _, value in metrics(results, 1) if name == "env/restarts"]
+    assert restarts[-1] == 2
+    assert sc2_standin.launches(starcraft) == 4
+    assert sc2_standin.running(starcraft) == []
+    assert all(figures["battle_won"]["n"] == 2 for figures in evaluation(results, 1).values())
 
 
 def test_a_run_without_the_game_ends_in_one_line(results):

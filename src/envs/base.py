@@ -193,8 +193,10 @@ class EntityEnv(ABC):
         return None
 
     @classmethod
-    def alone(cls, args: Any) -> bool:
-        """Whether one object plays one episode at a time, so that many need a process each (not runner=vector)."""
+    def external(cls, args: Any) -> bool:
+        """Whether other programs play the episodes: then few environments serve training and tests in turn, on the CPU,
+        and runner=parallel is the default.
+        """
         return False
 
     @classmethod

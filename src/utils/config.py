@@ -248,7 +248,7 @@ def _finish(values: dict[str, Any], sources: Mapping[str, str], command: Command
     env = registry("envs")[values["env"]]
     env_args = _convert_env_args(env, values["env"], values["env_args"], sources["env_args"])
     values["env_args"] = env.resolve_args(env_args, values["test_teams"])
-    if env.alone(values["env_args"]) and sources["runner"] == "default.yaml":
+    if env.external(values["env_args"]) and sources["runner"] == "default.yaml":
         values["runner"] = "parallel"
     return Config(values, command)
 

@@ -18,17 +18,18 @@ MAPS = ("empty_passive", "3m", "8m", "2s3z", "3s5z", "MMM")
 _TESTS = Path(__file__).resolve().parents[1]
 
 
-def install(folder: Path, engines: str = "") -> Path:
+def install(folder: Path, engines: str = "", still: bool = False) -> Path:
     """Lay out a StarCraft II in `folder`, which becomes `SC2PATH`.
 
-    `engines`: where `engines.py` serves, if it does.
+    `engines`: where `engines.py` serves, if it does. `still`: units stay as they were placed, for whoever wants to know
+    what everything but their motion costs.
     """
     program = folder / "Versions" / BUILD / "SC2_x64"
     program.parent.mkdir(parents=True)
     path = os.pathsep.join([str(_TESTS), str(_TESTS.parent / "src")])
     # whatever parser the client has, ours is the fast one
     parser = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=upb"
-    environment = f'{parser} PYTHONPATH="{path}" SC2_STANDIN_ENGINES="{engines}"'
+    environment = f'{parser} PYTHONPATH="{path}" SC2_STANDIN_ENGINES="{engines}" SC2_STANDIN_STILL="{"1" * still}"'
     program.write_text(f'#!/bin/sh\n{environment} exec "{sys.executable}" -m sc2_standin.server "$@"\n')
     program.chmod(0o755)
     for name in MAPS:

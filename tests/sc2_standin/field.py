@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 
 import torch
 
@@ -27,6 +28,8 @@ from sc2_standin.numbers import (
 torch.set_num_threads(1)
 
 
+#: Whether units take orders and do nothing.
+STILL = bool(os.environ.get("SC2_STANDIN_STILL"))
 #: Orders that units of the team understand, by the game's numbers.
 ORDERS = {STOP: Order.STOP, MOVE: Order.MOVE, ATTACK: Order.ATTACK, HEAL: Order.HEAL}
 
@@ -81,6 +84,7 @@ class Field:
         self._orders[tag] = (ORDERS[ability], point or (0.0, 0.0), target)
         return SUCCESS
 
+    @torch.inference_mode()
     def step(self, loops: int) -> tuple[int, list[Unit]]:
         """Play so many game loops; returns how many were played in all, and the living units."""
         self._loop += loops
@@ -101,7 +105,8 @@ class Field:
             self._loops_left += loops
             while self._loops_left >= LOOPS_PER_STEP:
                 self._loops_left -= LOOPS_PER_STEP
-                self._advance(self._engine)
+                if not STILL:
+                    self._advance(self._engine)
         return self._loop, list(self._units.values())
 
     def _begin(self) -> None:
@@ -121,16 +126,17 @@ class Field:
         self._take(self._engine.spawn(torch.tensor([0]), types, place))
 
     def _advance(self, engine: SkirmishEngine) -> None:
-        team = engine.team_slots
-        kind = torch.zeros(team, 1, dtype=torch.int64)
-        point, target = torch.zeros(2, team, 1), torch.zeros(team, 1, dtype=torch.int64)
-        for slot, tag in enumerate(self._slots[:team]):
+        slots = {tag: slot for slot, tag in enumerate(self._slots)}
+        kinds, places, targets = [], [], []
+        for tag in self._slots[: engine.team_slots]:
             order, where, whom = self._orders.get(tag, (Order.STOP, (0.0, 0.0), 0))
             if order in (Order.ATTACK, Order.HEAL) and whom not in self._units:
                 order = Order.STOP
-            kind[slot] = int(order)
-            point[:, slot, 0] = torch.tensor(where)
-            target[slot] = self._slots.index(whom) if order >= Order.ATTACK else 0
+            kinds.append(int(order))
+            places.append(where)
+            targets.append(slots[whom] if order >= Order.ATTACK else 0)
+        kind, target = torch.tensor([kinds, targets])[..., None]
+        point = torch.tensor(places).T[..., None]
         self._take(engine.advance(Orders(kind, point, target), torch.tensor([True])))
 
     def _take(self, units: Moved) -> None:

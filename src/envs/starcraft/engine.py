@@ -57,12 +57,12 @@ class Units(NamedTuple):
     alive: Tensor
 
 
-class BattleLost(Exception):
-    """What moves the units broke down in the middle of a battle: nothing that was played of it counts."""
-
-
 class BattleEngine(ABC):
     """Plays battles between the team's units, which follow orders to the letter, and an enemy that the engine leads."""
+
+    #: (B,) bool which battles broke down in the last step: they cannot be played on, and nothing of what was played
+    #: of them counts; `spawn` begins others. None: that cannot happen
+    lost: Tensor | None = None
 
     @abstractmethod
     def spawn(self, battles: Tensor, types: Tensor, position: Tensor) -> Units:
@@ -76,10 +76,8 @@ class BattleEngine(ABC):
 
     @abstractmethod
     def advance(self, orders: Orders, battle_mask: Tensor) -> Units:
-        """Play `LOOPS_PER_STEP` game loops where `battle_mask (B,)` is True; the other battles stand still.
-
-        Raises:
-            BattleLost: they cannot be played on; `spawn` begins others.
+        """Play `LOOPS_PER_STEP` game loops where `battle_mask (B,)` is True; the other battles stand still, and so do
+        those that are `lost`.
         """
 
     def running(self) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from envs.base import EntityEnv, TimeStep
 from envs.starcraft.encoding import Encoder, Score, View, make_spec
-from envs.starcraft.engine import BattleEngine, BattleLost
+from envs.starcraft.engine import BattleEngine
 from envs.starcraft.installation import what_is_missing
 from envs.starcraft.picture import draw
 from envs.starcraft.placement import draws_needed, place_armies
@@ -105,7 +105,7 @@ class StarCraftEnv(EntityEnv):
         everywhere = torch.arange(num_envs, device=self.device)
         self._units = self.engine.spawn(everywhere, nobody, torch.zeros(2, *nobody.shape, device=self.device))
         self._view = self._encoder.view(self._units)
-        #: the generator before the running episode was drawn
+        #: the generator before the last reset: runners reset all that they play, and then those that were lost
         self._drawn_from = self.generator.get_state()
 
     def _make_engine(self, units: tuple[UnitType, ...], seed: int) -> BattleEngine:
@@ -114,24 +114,25 @@ class StarCraftEnv(EntityEnv):
             return SkirmishEngine(self.num_envs, args.max_team, args.max_enemies, units, self.device)
         from envs.starcraft.sc2 import Sc2Engine  # late: it needs packages that the embedded engine does not
 
-        if self.num_envs > 1 or self.device.type != "cpu":
-            raise ValueError(f"StarCraft II plays one battle, on a CPU; not {self.num_envs} on {self.device}")
-        self.lost = torch.zeros(1, dtype=torch.bool)
-        return Sc2Engine(args.max_team, args.max_enemies, units, seed, args.game_timeout, args.save_replay)
+        if self.device.type != "cpu":
+            raise ValueError(f"StarCraft II plays on a CPU, not on {self.device}")
+        self.lost = torch.zeros(self.num_envs, dtype=torch.bool)
+        slots = args.max_team, args.max_enemies
+        return Sc2Engine(self.num_envs, *slots, units, seed, args.game_timeout, args.save_replay)
 
     @property
     def restarts(self) -> int | None:
         return self.engine.restarts
 
     @classmethod
-    def alone(cls, args: StarCraftArgs) -> bool:
+    def external(cls, args: StarCraftArgs) -> bool:
         return _backend(args) == "sc2"
 
     @classmethod
     def patience(cls, args: StarCraftArgs) -> float:
-        if not cls.alone(args):
+        if not cls.external(args):
             return 0.0
-        from envs.starcraft.sc2 import patience
+        from envs.starcraft.battlefield import patience
 
         return patience(args.game_timeout)
 
@@ -229,10 +230,10 @@ class StarCraftEnv(EntityEnv):
         illegal = ~self._view.avail_mask.gather(2, actions[:, :, None])[:, :, 0] & running[:, None]
         if bool(illegal.any()):
             raise ValueError(f"illegal actions: (environment, agent) {illegal.nonzero().tolist()}")
-        try:
-            self._units = self.engine.advance(self._encoder.orders(actions, self._units), running)
-        except BattleLost:
-            return self._lose(running)
+        self._units = self.engine.advance(self._encoder.orders(actions, self._units), running)
+        if self.engine.lost is not None:
+            self._lose(self.engine.lost)
+            running = running & ~self.engine.lost
         self._view = self._encoder.view(self._units)
         reward, over, won = self._score.settle(self._units, running)
         self._steps += running
@@ -241,12 +242,13 @@ class StarCraftEnv(EntityEnv):
         self._truncated = self._truncated | (running & ~over & (self._steps >= self.args.episode_limit))
         return self._timestep(reward)
 
-    def _lose(self, running: Tensor) -> TimeStep:
-        """The battle cannot be played on: it is cut short and counts for nothing; the next reset draws it again."""
-        self.lost = running
-        self._truncated = self._truncated | running
-        self.generator.set_state(self._drawn_from)
-        return self._timestep(torch.zeros(self.num_envs, device=self.device))
+    def _lose(self, lost: Tensor) -> None:
+        """Battles that cannot be played on are cut short and count for nothing; the next reset draws them again."""
+        if bool(lost.any()):
+            assert self.lost is not None
+            self.lost = self.lost | lost
+            self._truncated = self._truncated | lost
+            self.generator.set_state(self._drawn_from)
 
     def _timestep(self, reward: Tensor) -> TimeStep:
         view = self._view

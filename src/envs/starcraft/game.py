@@ -1,4 +1,7 @@
-"""StarCraft II as a process: started through pysc2, asked for things one at a time, never left behind.
+"""StarCraft II as a process: started through pysc2, asked for things, never left behind.
+
+Whatever takes an answer of the game is a dialogue: a generator that stops where it would wait, so that several games
+can be asked before the first answer is awaited (`together`).
 
 The game ends with the thread that started it, in whatever way that ends. Everything that goes wrong with it - it does
 not start, crashes, hangs, answers with an error - is a `GameFault`: whoever plays starts another one.
@@ -13,18 +16,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import util
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import websocket
 from absl import flags
 from absl import logging as absl_logging
 
-from envs.starcraft.engine import BattleLost
 from envs.starcraft.installation import MAP, PACKAGES, game_folder
+from envs.starcraft.wire import Wire
 from utils.errors import UserError, one_line
 
 try:
@@ -41,6 +44,8 @@ FAREWELL = 2.0
 KNOCKS = 0.1
 #: What Linux calls "send this signal when the parent dies".
 PR_SET_PDEATHSIG = 1
+#: The map is uncovered for both sides; fog would make the unseen look dead.
+OBSERVATION = sc2api_pb2.Request(observation=sc2api_pb2.RequestObservation(disable_fog=True))
 
 FAULTS = (
     protocol.ConnectionError,
@@ -54,22 +59,43 @@ FAULTS = (
 )
 
 
-class GameFault(BattleLost):
+class GameFault(Exception):
     """The game did not do what it was asked to. What it has played since the last reset counts for nothing."""
+
+
+Answer = TypeVar("Answer")
+#: Yields wherever it has asked the game for something and the answer is what it needs next.
+Dialogue = Generator[None, None, Answer]
+
+
+def together(dialogues: Iterable[Dialogue[None]]) -> dict[int, GameFault]:
+    """Hold all dialogues at once, each until its end; returns the faults of those that did not get there, by their
+    numbers in the order given.
+    """
+    going, faults = dict(enumerate(dialogues)), {}
+    while going:
+        for i, dialogue in list(going.items()):
+            try:
+                next(dialogue)
+            except StopIteration:
+                del going[i]
+            except GameFault as fault:
+                faults[i] = fault
+                del going[i]
+    return faults
 
 
 class Game:
     """A running StarCraft II with one game on the empty map, in which debug commands place the units."""
 
-    def __init__(self, race: Any, seed: int, timeout: float) -> None:
-        """
+    def __init__(self, timeout: float) -> None:
+        """Start the program; `begin` is next.
+
         Args:
-            race: of both sides, as the protocol counts them.
-            seed: of the game's own chance.
             timeout: seconds within which the game has to be reachable, and then to answer each request.
 
         Raises:
-            GameFault: it does not start.
+            GameFault: it cannot be started.
         """
         os.environ["SC2PATH"] = str(game_folder())
         if not flags.FLAGS.is_parsed():
@@ -77,95 +103,110 @@ class Game:
         # what pysc2 tells of a fault is told by ours
         absl_logging.set_verbosity(absl_logging.FATAL)
         self.words = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the game
+        self._timeout = timeout
         self._process: _Process | None = None
         try:
             with self._asking("launch"):
-                config = run_configs.get()
+                self._config = config = run_configs.get()
                 # a marked folder in workers, which the next run clears away if this one is killed
                 config.tmp_dir = util.get_temp_dir()
                 program = Path(config.data_dir) / f"Versions/Base{config.version.build_version:05d}/SC2_x64"
                 self._process = _Process(config, str(program), config.version, connect=False, words=self.words)
-                controller = _Controller(self._process.host, self._process.port, self._process, timeout)
-                self._process._controller = self._controller = controller
-                self._create(config.map_data(MAP), race, seed)
         except BaseException:
             self.close(kill=True)
             raise
 
-    def _create(self, map_data: bytes, race: Any, seed: int) -> None:
+    def begin(self, race: Any, seed: int) -> Dialogue[Any]:
+        """Begin the one game that this program plays; returns the sizes of the map (`StartRaw`).
+
+        Args:
+            race: of both sides, as the protocol counts them.
+            seed: of the game's own chance.
+        """
+        yield  # others may start their programs while this one gets ready
+        process = self._process
+        assert process is not None
+        with self._asking("launch"):
+            self._controller = process._controller = _Controller(process.host, process.port, process, self._timeout)
+            self._wire = Wire(self._controller._client._sock.sock)
+            map_data = self._config.map_data(MAP)
         create = sc2api_pb2.RequestCreateGame(realtime=False, random_seed=seed)
         create.local_map.map_path, create.local_map.map_data = MAP, map_data
         create.player_setup.add(type=sc2api_pb2.Participant)
         create.player_setup.add(type=sc2api_pb2.Computer, race=race, difficulty=sc2api_pb2.VeryHard)
-        self._controller.create_game(create)
-        options = sc2api_pb2.InterfaceOptions(raw=True, score=False)
-        self._controller.join_game(sc2api_pb2.RequestJoinGame(race=race, options=options))
+        (created,) = yield from self._ask("launch", sc2api_pb2.Request(create_game=create))
+        _refuse("launch", created.create_game)
+        join = sc2api_pb2.RequestJoinGame(race=race, options=sc2api_pb2.InterfaceOptions(raw=True, score=False))
+        (joined,) = yield from self._ask("launch", sc2api_pb2.Request(join_game=join))
+        _refuse("launch", joined.join_game)
+        (told,) = yield from self._ask("game_info", sc2api_pb2.Request(game_info=sc2api_pb2.RequestGameInfo()))
+        return told.game_info.start_raw
 
     @property
     def pid(self) -> int | None:
         """The game's process id, None once it has ended."""
         return self._process.pid if self._process is not None else None
 
-    def info(self) -> Any:
-        """Sizes of the map (`StartRaw`)."""
-        with self._asking("game_info"):
-            return self._controller.game_info().start_raw
-
-    def unit_types(self) -> set[int]:
+    def unit_types(self) -> Dialogue[set[int]]:
         """The numbers of the unit types that the game knows on this map."""
-        with self._asking("data"):
-            return {unit.unit_id for unit in self._controller.data_raw().units}
+        (told,) = yield from self._ask("data", sc2api_pb2.Request(data=sc2api_pb2.RequestData(unit_type_id=True)))
+        return {unit.unit_id for unit in told.data.units}
 
-    def units(self) -> Sequence[Any]:
+    def units(self) -> Dialogue[Sequence[Any]]:
         """All units on the map, as the protocol has them."""
-        with self._asking("observation"):
-            # the map is uncovered for both sides; fog would make the unseen look dead
-            return self._controller.observe(disable_fog=True).observation.raw_data.units
+        (seen,) = yield from self._play("observation", OBSERVATION)
+        return _units(seen)
 
-    def debug(self, commands: Sequence[debug_pb2.DebugCommand]) -> None:
+    def debug(self, commands: Sequence[debug_pb2.DebugCommand]) -> Dialogue[None]:
         """Carry out debug commands, in the next game loop."""
-        with self._asking("debug"):
-            self._controller.debug(commands)
+        yield from self._play("debug", sc2api_pb2.Request(debug=sc2api_pb2.RequestDebug(debug=commands)))
 
-    def act(self, commands: Sequence[raw_pb2.ActionRawUnitCommand]) -> Sequence[int]:
+    def act(self, commands: Sequence[raw_pb2.ActionRawUnitCommand]) -> Dialogue[Sequence[int]]:
         """Give orders to units; what the game says of each, an `ActionResult`."""
-        with self._asking("action"):
-            return self._answered(self._controller.actions(_actions(commands))).result
+        (acted,) = yield from self._play("action", _actions(commands))
+        return _results(acted)
 
-    def step(self, loops: int) -> None:
+    def step(self, loops: int) -> Dialogue[None]:
         """Play so many game loops."""
-        with self._asking("step"):
-            self._answered(self._controller.step(loops))
+        yield from self._play("step", _loops(loops))
 
-    def play(self, commands: Sequence[raw_pb2.ActionRawUnitCommand], loops: int) -> tuple[Sequence[int], Sequence[Any]]:
+    def play(
+        self, commands: Sequence[raw_pb2.ActionRawUnitCommand], loops: int
+    ) -> Dialogue[tuple[Sequence[int], Sequence[Any]]]:
         """`act`, `step` and `units` in one: the game gets all three requests before it is waited for, as its protocol
         advises.
         """
-        client = self._controller._client
-        requests = (
-            sc2api_pb2.Request(action=_actions(commands)),
-            sc2api_pb2.Request(step=sc2api_pb2.RequestStep(count=loops)),
-            sc2api_pb2.Request(observation=sc2api_pb2.RequestObservation(disable_fog=True)),
-        )
-        with self._asking("action, step, observation"):
-            # in one piece, so that the game is woken once
-            client._sock.sock.sendall(b"".join(map(_frame, requests)))
-            acted, _, seen = (client.read() for _ in requests)
-        if client.status != protocol.Status.in_game:
+        requests = _actions(commands), _loops(loops), OBSERVATION
+        acted, _, seen = yield from self._play("action, step, observation", *requests)
+        return _results(acted), _units(seen)
+
+    def _play(self, what: str, *requests: sc2api_pb2.Request) -> Dialogue[Sequence[Any]]:
+        """The answers to requests that are possible while the game goes on, which on the empty map it always does."""
+        answers = yield from self._ask(what, *requests)
+        if self._status != protocol.Status.in_game:
             raise GameFault("the game has ended")
-        return acted.action.result, seen.observation.observation.raw_data.units
+        return answers
+
+    def _ask(self, what: str, *requests: sc2api_pb2.Request) -> Dialogue[Sequence[Any]]:
+        with self._asking(what):
+            self._wire.send(request.SerializeToString() for request in requests)
+        yield
+        with self._asking(what):
+            return [self._read() for _ in requests]
+
+    def _read(self) -> Any:
+        """An answer, which keeps pysc2's client informed of the game's status."""
+        answer = sc2api_pb2.Response.FromString(self._wire.receive())
+        if answer.error or not answer.HasField("status"):
+            raise protocol.ProtocolError("; ".join(answer.error) or "an answer without a status")
+        self._controller._client._status = self._status = protocol.Status(answer.status)
+        return answer
 
     def save_replay(self) -> bytes:
         """The game so far, in the game's own format."""
         with self._asking("save_replay"):
             data: bytes = self._controller.save_replay()
             return data
-
-    def _answered(self, response: Any) -> Any:
-        """pysc2 returns None where the game says that it has ended, which the empty map never does by itself."""
-        if response is None:
-            raise GameFault("the game has ended")
-        return response
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
@@ -267,17 +308,36 @@ def _knock(host: str, port: int, timeout: float) -> Any:
         return client
 
 
-def _frame(request: sc2api_pb2.Request) -> bytes:
-    """A message of the websocket, as pysc2 would send it."""
-    frame: bytes = websocket.ABNF.create_frame(request.SerializeToString(), websocket.ABNF.OPCODE_TEXT).format()
-    return frame
-
-
-def _actions(commands: Sequence[raw_pb2.ActionRawUnitCommand]) -> sc2api_pb2.RequestAction:
-    request = sc2api_pb2.RequestAction()
+def _actions(commands: Sequence[raw_pb2.ActionRawUnitCommand]) -> sc2api_pb2.Request:
+    request = sc2api_pb2.Request()
+    request.action.SetInParent()
     for command in commands:
-        request.actions.add().action_raw.unit_command.CopyFrom(command)
+        request.action.actions.add().action_raw.unit_command.CopyFrom(command)
     return request
+
+
+def _loops(count: int) -> sc2api_pb2.Request:
+    return sc2api_pb2.Request(step=sc2api_pb2.RequestStep(count=count))
+
+
+def _results(answer: Any) -> Sequence[int]:
+    results: Sequence[int] = answer.action.result
+    return results
+
+
+def _units(answer: Any) -> Sequence[Any]:
+    units: Sequence[Any] = answer.observation.observation.raw_data.units
+    return units
+
+
+def _refuse(what: str, answer: Any) -> None:
+    """
+    Raises:
+        GameFault: the game says why it does not do what it was asked to.
+    """
+    if answer.HasField("error"):
+        reason = type(answer).Error.Name(answer.error)
+        raise GameFault(f"{what}: {reason} {answer.error_details}".rstrip())
 
 
 def _end_with_parent() -> Any:

@@ -16,10 +16,12 @@ from sc2_standin.faults import LAST_WORDS, Fault, plan
 
 from controllers.scripted import ScriptedController
 from envs.check import check_env
-from envs.starcraft import sc2
-from envs.starcraft.engine import Order, Orders
+from envs.starcraft import battlefield
+from envs.starcraft.battlefield import Battlefield
+from envs.starcraft.engine import Order
 from envs.starcraft.env import StarCraftEnv
-from envs.starcraft.game import GameFault
+from envs.starcraft.game import GameFault, together
+from envs.starcraft.sc2 import Sc2Engine
 from envs.starcraft.scenarios import UNITS
 from runners.runner import Runner
 from utils.errors import RunFailed, UserError
@@ -32,12 +34,12 @@ BEFORE = 10
 @pytest.fixture
 def game(starcraft, monkeypatch):
     """The folder of a StarCraft II that is started anew at once."""
-    monkeypatch.setattr(sc2, "PAUSES", (0.0,) * sc2.RETRIES)
+    monkeypatch.setattr(battlefield, "PAUSES", (0.0,) * battlefield.RETRIES)
     return starcraft
 
 
-def make(scenario="3m", team="3", backend="sc2", seed=3, **settings):
-    return StarCraftEnv(StarCraftEnv.Args(scenario, team, backend=backend, **settings), 1, seed)
+def make(scenario="3m", team="3", backend="sc2", seed=3, games=1, **settings):
+    return StarCraftEnv(StarCraftEnv.Args(scenario, team, backend=backend, **settings), games, seed)
 
 
 def rollouts(env, rounds=1, policy="random"):
@@ -50,13 +52,15 @@ def rollouts(env, rounds=1, policy="random"):
 
 def test_contract(game):
     args = StarCraftEnv.fit(StarCraftEnv.Args("3m", "3", backend="sc2", episode_limit=8), ["3"])
-    with StarCraftEnv(args, 1, 0) as env:
+    with StarCraftEnv(args, 2, 0) as env:
         check_env(env, steps=10, teams=["3"])
 
 
-@pytest.mark.parametrize(("scenario", "team"), [("sz", "3-5"), ("csz", "8"), ("mmm", "3-5")])
-def test_a_random_episode_is_the_same_on_both_engines(game, scenario, team):
-    settings = {"scenario": scenario, "team": team, "episode_limit": 45}
+@pytest.mark.parametrize(
+    ("scenario", "team", "games"), [("sz", "3-5", 1), ("csz", "8", 1), ("mmm", "3-5", 1), ("sz", "3-5", 3)]
+)
+def test_a_random_episode_is_the_same_on_both_engines(game, scenario, team, games):
+    settings = {"scenario": scenario, "team": team, "games": games, "episode_limit": 45}
     with make(**settings) as ours, make(**settings, backend="skirmish") as embedded:
         act = ours.SCRIPTED["random"](ours.spec)
         generator = torch.Generator().manual_seed(0)
@@ -67,8 +71,10 @@ def test_a_random_episode_is_the_same_on_both_engines(game, scenario, team):
                     assert torch.allclose(getattr(seen, name), getattr(expected, name), atol=1e-5), name
                 for name in ("entity_mask", "obs_mask", "avail_mask", "terminated", "truncated"):
                     assert torch.equal(getattr(seen, name), getattr(expected, name)), name
-                assert {n: v.item() for n, v in seen.info.items()} == {n: v.item() for n, v in expected.info.items()}
-                if bool(expected.done):
+                assert {n: v.tolist() for n, v in seen.info.items()} == {
+                    n: v.tolist() for n, v in expected.info.items()
+                }
+                if bool(expected.done.all()):
                     break
                 actions = act(expected, generator)
                 seen, expected = ours.step(actions), embedded.step(actions)
@@ -83,26 +89,24 @@ class Double:
     def play(self, commands, loops):
         assert loops == 8
         self.orders += commands
+        yield
         return self.results or [1] * len(commands), self.seen
-
-    def units(self):
-        return self.seen
 
     def close(self, kill=False):
         pass
 
 
 def unit(tag, x, y, **figures):
-    shown = sc2.raw_pb2.Unit(tag=tag, health=figures.pop("health", 40.0), **figures)
+    shown = battlefield.raw_pb2.Unit(tag=tag, health=figures.pop("health", 40.0), **figures)
     shown.pos.x, shown.pos.y = x, y
     return shown
 
 
 @pytest.fixture
-def engine():
+def field():
     """On the larger map: Stalkers in slots 0 and 1 (who is dead), a Medivac in slot 2, an enemy Stalker in slot 4."""
-    made = sc2.Sc2Engine(4, 2, [UNITS["stalker"], UNITS["medivac"]], seed=0, timeout=5.0)
-    made._shift = sc2.np.array([16.0, 8.0], dtype=sc2.np.float32)
+    made = Battlefield(4, 6, ["stalker", "medivac"], seed=0, timeout=5.0, replay_folder="")
+    made._shift = (16.0, 8.0)
     made._corners = ((17.0, 8.0), (48.0, 40.0))
     made._tags = {0: 70, 1: 71, 2: 72, 4: 74}
     made._game = Double(
@@ -113,70 +117,83 @@ def engine():
             unit(99, 1.0, 1.0),
         ]
     )
-    types = torch.tensor([[0], [0], [1], [-1], [0], [-1]])
-    made._units = made._read(made._game.units(), types)
+    made._read(made._game.seen)
     return made
 
 
-def test_units_by_hand(engine):
-    units = engine._units
-    assert units.alive[:, 0].tolist() == [True, False, True, False, True, False]
-    assert units.owner[:, 0].tolist() == [0, 0, 0, 0, 1, 1]
-    assert units.position[:, [0, 2, 4], 0].T.tolist() == [[4.0, 1.0], [5.0, 1.0], [24.0, 22.0]]
-    assert units.health[:, 0].tolist() == [40.0, 0.0, 40.0, 0.0, 40.0, 0.0]
-    assert units.shield[:, 0].tolist() == [80.0, 0.0, 0.0, 0.0, 12.0, 0.0]
-    assert units.energy[:, 0].tolist() == [0.0, 0.0, 55.0, 0.0, 0.0, 0.0]
-    assert units.cooldown[:, 0].tolist() == pytest.approx([0.5, 0.0, 0.0, 0.0, 1.0, 0.0])
+def test_units_by_hand(field):
+    """x, y, health, shield, energy, cooldown in game loops, alive."""
+    nobody = (0.0,) * 7
+    assert field.units == [
+        (4.0, 1.0, 40.0, 80.0, 0.0, pytest.approx(11.2), 1.0),
+        nobody,
+        (5.0, 1.0, 40.0, 0.0, 55.0, 0.0, 1.0),
+        nobody,
+        (24.0, 22.0, 40.0, 12.0, 0.0, pytest.approx(22.4), 1.0),
+        nobody,
+    ]
 
 
-def test_a_unit_without_health_is_dead_though_the_game_still_shows_it(engine):
+def test_units_of_all_games_make_one_batch():
+    """As they stood in two games; a weapon's cooldown in seconds."""
+    engine = Sc2Engine(2, 1, 1, [UNITS["stalker"]], seed=0, timeout=5.0)
+    engine.fields[0].units = [(4.0, 1.0, 40.0, 80.0, 0.0, 11.2, 1.0), (0.0,) * 7]
+    engine.fields[1].units = [(0.0,) * 7, (24.0, 22.0, 30.0, 12.0, 5.0, 22.4, 1.0)]
+    units = engine._units()
+    assert units.owner.tolist() == [[0], [1]]
+    assert units.alive.tolist() == [[True, False], [False, True]]
+    assert units.position.tolist() == [[[4.0, 0.0], [0.0, 24.0]], [[1.0, 0.0], [0.0, 22.0]]]
+    assert units.health.tolist() == [[40.0, 0.0], [0.0, 30.0]]
+    assert units.shield.tolist() == [[80.0, 0.0], [0.0, 12.0]]
+    assert units.energy.tolist() == [[0.0, 0.0], [0.0, 5.0]]
+    assert units.cooldown.flatten().tolist() == pytest.approx([0.5, 0.0, 0.0, 1.0])
+
+
+def test_a_unit_without_health_is_dead_though_the_game_still_shows_it(field):
     """The first one, at the same place as before."""
-    seen = engine._game.units()
-    dying = next(unit for unit in seen if unit.tag == engine._tags[0])
+    seen = field._game.seen
+    dying = next(unit for unit in seen if unit.tag == field._tags[0])
     dying.health = 0.0
-    units = engine._read(seen, engine._units.type)
-    assert units.alive[:, 0].tolist() == [False, False, True, False, True, False]
-    assert units.shield[0, 0] == units.position[0, 0, 0] == 0.0
+    field._read(seen)
+    assert [figures[-1] for figures in field.units] == [0.0, 0.0, 1.0, 0.0, 1.0, 0.0]
+    assert field.units[0] == (0.0,) * 7
 
 
-def order(engine, *orders):
+def order(field, *orders):
     """Give orders to the team: (kind, target slot or point)."""
-    kind = torch.tensor([[int(kind)] for kind, _ in orders] + [[0]] * (4 - len(orders)))
-    target = torch.zeros(4, 1, dtype=torch.int64)
-    point = torch.zeros(2, 4, 1)
-    for slot, (what, where) in enumerate(orders):
-        if what == Order.MOVE:
-            point[:, slot, 0] = torch.tensor(where)
-        elif where is not None:
-            target[slot] = where
-    return engine.advance(Orders(kind, point, target), torch.tensor([True]))
+    orders += ((Order.STOP, None),) * (4 - len(orders))
+    points = [where if kind == Order.MOVE else (0.0, 0.0) for kind, where in orders]
+    targets = [where if kind in (Order.ATTACK, Order.HEAL) else 0 for kind, where in orders]
+    faults = together([field.play([int(kind) for kind, _ in orders], points, targets)])
+    if faults:
+        raise faults[0]
 
 
-def test_orders_by_hand(engine):
-    order(engine, (Order.ATTACK, 4), (Order.STOP, None), (Order.HEAL, 0))
-    order(engine, (Order.MOVE, (6.0, 1.0)), (Order.MOVE, (1.0, 1.0)), (Order.STOP, None))
-    order(engine, (Order.MOVE, (-2.0, 33.0)))  # the playable part of the map ends before
-    told = [(o.ability_id, list(o.unit_tags), o.target_unit_tag) for o in engine._game.orders]
-    moves = [(o.target_world_space_pos.x, o.target_world_space_pos.y) for o in engine._game.orders]
+def test_orders_by_hand(field):
+    order(field, (Order.ATTACK, 4), (Order.STOP, None), (Order.HEAL, 0))
+    order(field, (Order.MOVE, (6.0, 1.0)), (Order.MOVE, (1.0, 1.0)), (Order.STOP, None))
+    order(field, (Order.MOVE, (-2.0, 33.0)))  # the playable part of the map ends before
+    told = [(o.ability_id, list(o.unit_tags), o.target_unit_tag) for o in field._game.orders]
+    moves = [(o.target_world_space_pos.x, o.target_world_space_pos.y) for o in field._game.orders]
     assert told[:2] == [(23, [70], 74), (386, [72], 70)]
     assert (told[2], moves[2]) == ((16, [70], 0), (22.0, 9.0))
     assert told[3] == (4, [72], 0)
     assert moves[4] == (17.0, 40.0)
-    assert not any(o.queue_command for o in engine._game.orders)
+    assert not any(o.queue_command for o in field._game.orders)
 
 
-def test_a_refused_order_loses_the_battle_but_not_one_to_heal(engine):
+def test_a_refused_order_loses_the_battle_but_not_one_to_heal(field):
     orders = (Order.ATTACK, 4), (Order.STOP, None), (Order.HEAL, 0)
-    engine._game.results = [1, 17]
-    order(engine, *orders)
-    engine._game.results = [2, 1]
+    field._game.results = [1, 17]
+    order(field, *orders)
+    field._game.results = [2, 1]
     with pytest.raises(GameFault, match="refuses the order 23"):
-        order(engine, *orders)
+        order(field, *orders)
 
 
 def test_units_are_told_apart_by_where_they_were_placed():
     units = [unit(8, 1.2, 0.0), unit(9, 3.1, 0.0), unit(7, 0.9, 5.0)]
-    assert sc2._nearest([2, 5, 6], [None, None, (3.0, 0.0), None, None, (0.0, 0.0), (0.0, 5.0)], units) == {
+    assert battlefield._nearest([2, 5, 6], [None, None, (3.0, 0.0), None, None, (0.0, 0.0), (0.0, 5.0)], units) == {
         2: 9,
         5: 8,
         6: 7,
@@ -199,14 +216,31 @@ def test_the_enemy_is_commanded_once_and_sent_to_the_team(game):
     assert asked[-1] == "quit"
 
 
+def test_games_are_asked_before_the_first_is_waited_for():
+    said = []
+
+    def asks(name, times, fault=None):
+        for _ in range(times):
+            said.append(f"{name} asks")
+            yield
+            said.append(f"{name} hears")
+        if fault is not None:
+            raise fault
+
+    broken = GameFault("step: it broke")
+    assert together([asks("a", 2), asks("b", 1, broken), asks("c", 1)]) == {1: broken}
+    assert said[:6] == ["a asks", "b asks", "c asks", "a hears", "a asks", "b hears"]
+    assert said[6:] == ["c hears", "a hears"]
+
+
 # --- what is there and what is not ------------------------------------------------------------------------------------
 
 
 def test_auto_takes_the_game_where_it_is_installed(game, monkeypatch):
     args = StarCraftEnv.resolve_args({}, [])
-    assert (args.backend, StarCraftEnv.fit(args, []).backend, StarCraftEnv.alone(args)) == ("auto", "sc2", True)
+    assert (args.backend, StarCraftEnv.fit(args, []).backend, StarCraftEnv.external(args)) == ("auto", "sc2", True)
     (game / "Maps" / "SMAC_Maps" / "empty_passive.SC2Map").unlink()
-    assert (StarCraftEnv.fit(args, []).backend, StarCraftEnv.alone(args)) == ("skirmish", False)
+    assert (StarCraftEnv.fit(args, []).backend, StarCraftEnv.external(args)) == ("skirmish", False)
     with pytest.raises(UserError, match="the map SMAC_Maps/empty_passive.SC2Map is not in .*install_sc2.sh"):
         StarCraftEnv.resolve_args({"backend": "sc2"}, [])
     (game / "Versions" / sc2_standin.BUILD / "SC2_x64").unlink()
@@ -274,14 +308,32 @@ def test_a_fault_costs_a_restart_and_no_episode(game, fault):
     assert sc2_standin.launches(game) == 2
 
 
+@pytest.mark.parametrize("fault", [Fault(2, 19, "kill"), Fault(1, 12, "hang"), Fault(2, 3, "error")], ids=str)
+def test_a_fault_of_one_game_is_not_the_others_affair(game, fault):
+    """Of three in one process: all episodes are what they would have been."""
+
+    def played():
+        with make(games=3, episode_limit=5, game_timeout=8.0 if fault.kind == "hang" else 60.0) as env:
+            still = ScriptedController(lambda seen, generator: torch.where(seen.avail_mask[..., 1], 1, 0))
+            return Runner(env, still, seed=1).play(), env.restarts
+
+    undisturbed, none = played()
+    plan(game, [Fault(fault.launch + sc2_standin.launches(game), fault.at, fault.kind)])
+    rollout, one = played()
+    assert (none, one) == (0, 1)
+    for name, values in vars(undisturbed.batch).items():
+        again = getattr(rollout.batch, name)
+        assert again is None if values is None else torch.equal(again, values), name
+    assert rollout.returns.tolist() == undisturbed.returns.tolist()
+    assert sc2_standin.running(game) == []
+
+
 @pytest.mark.parametrize(("at", "message"), [(1, "do not appear"), (3, "still there")])
 def test_units_that_never_appear_or_never_die(game, monkeypatch, at, message):
-    monkeypatch.setattr(sc2, "WAITS", 3)
+    monkeypatch.setattr(battlefield, "WAITS", 3)
     reasons = []
-    recover = sc2.Sc2Engine._recover
-    monkeypatch.setattr(
-        sc2.Sc2Engine, "_recover", lambda self, fault: (reasons.append(str(fault)), recover(self, fault))
-    )
+    recover = Battlefield.recover
+    monkeypatch.setattr(Battlefield, "recover", lambda self, fault: (reasons.append(str(fault)), recover(self, fault)))
     plan(game, [Fault(1, at, "ignore", "debug")])
     with make(episode_limit=2) as env:
         rollouts(env, 2)
@@ -314,11 +366,11 @@ def test_too_many_faults_end_the_run_with_the_last_words(game):
     with make() as env, pytest.raises(RunFailed, match=message) as error:
         env.reset()
     assert "\n" not in str(error.value)
-    assert sc2_standin.launches(game) == 1 + sc2.RETRIES
+    assert sc2_standin.launches(game) == 1 + battlefield.RETRIES
 
 
 def test_faults_between_whole_battles_are_no_row(game, monkeypatch):
-    monkeypatch.setattr(sc2, "RETRIES", 1)
+    monkeypatch.setattr(battlefield, "RETRIES", 1)
     plan(game, [Fault(launch, 21, "kill") for launch in (1, 2, 3)])  # in the second battle of each game
     with make(episode_limit=2) as env:
         assert len(rollouts(env, 4)) == 4
@@ -327,17 +379,17 @@ def test_faults_between_whole_battles_are_no_row(game, monkeypatch):
 
 def test_pauses_grow(monkeypatch):
     slept = []
-    monkeypatch.setattr(sc2.time, "sleep", slept.append)
+    monkeypatch.setattr(battlefield.time, "sleep", slept.append)
 
     def fails(*words):
         raise GameFault("launch: no")
 
-    monkeypatch.setattr(sc2, "Game", fails)
-    engine = sc2.Sc2Engine(1, 1, [UNITS["marine"]], seed=0, timeout=5.0)
+    monkeypatch.setattr(battlefield, "Game", fails)
+    field = Battlefield(1, 2, ["marine"], seed=0, timeout=5.0, replay_folder="")
     with pytest.raises(RunFailed):
-        engine.spawn(torch.tensor([0]), torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 2, 1))
+        together([field.begin([0, 0], [(1.0, 1.0), (2.0, 2.0)])])
     assert slept == [0.0, 1.0, 2.0, 4.0, 8.0]
-    assert sc2.patience(5.0) == 5 * 2 * 5.0 + math.fsum(slept)
+    assert battlefield.patience(5.0) == 5 * 2 * 5.0 + math.fsum(slept)
 
 
 _HOLDS_A_GAME = """
@@ -354,7 +406,7 @@ time.sleep(600)
 def test_a_game_dies_with_who_started_it(game, monkeypatch):
     """By the kernel's hand: this game does not look at its connection any more."""
     plan(game, [Fault(1, BEFORE, "hang")])
-    source = str(Path(sc2.__file__).parents[2])
+    source = str(Path(battlefield.__file__).parents[2])
     with subprocess.Popen([sys.executable, "-c", _HOLDS_A_GAME, source], stdout=subprocess.PIPE) as program:
         deadline = time.monotonic() + 60
         while len(sc2_standin.running(game)) == 0 or len(asked(game)) < BEFORE:
