@@ -114,8 +114,8 @@ def reading(folder: Path) -> Iterator[None]:
         if isinstance(error, RunFailed):
             raise
         raise UserError(
-            f"checkpoint {str(folder)!r} does not fit these settings (another algorithm, environment or width?): "
-            f"{type(error).__name__}: {one_line(error)}"
+            f"checkpoint {str(folder)!r} does not fit these settings (another algorithm, recipe, environment or "
+            f"width?): {type(error).__name__}: {one_line(error)}"
         ) from None
 
 
