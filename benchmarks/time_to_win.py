@@ -195,7 +195,7 @@ def main() -> None:
                 done = f"{last.step:,} steps, {last.cpu:.0f} CPU seconds, best {best:.2f}"
                 print(f"{task}, {name}, seed {seed}: {done}", file=sys.stderr)
     count = f"{options.episodes} greedy episodes every {options.interval:,} steps"
-    print(f"seeds {', '.join(map(str, options.seeds))}; tests of {count}, in JaxMARL's rounds of 8,192")
+    print(f"seeds: {', '.join(map(str, options.seeds))}; tests of {count}, in JaxMARL's rounds of 8,192")
     for task in options.task:
         print(f"\n{task}\n\n{HEADER}")
         for (where, name), tests in runs.items():
