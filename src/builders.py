@@ -24,13 +24,13 @@ from utils.errors import UserError
 from utils.seeding import derive_seed
 from utils.video import check_video_path
 
-#: The root of all test episodes. It does not depend on the run's seed: every run is tested on the same episodes.
+#: The root of all episodes of tests. It does not depend on the run's seed: every run is tested on the same ones.
 TEST_ROOT = 0
 
 
-def test_seed(team: str) -> int:
-    """Seed of the test episodes of `team`."""
-    return derive_seed(TEST_ROOT, "test", team)
+def test_seed(episodes: str, team: str) -> int:
+    """Seed of the episodes that `team` is tested on, which for `episodes` "test" and "validation" are others."""
+    return derive_seed(TEST_ROOT, episodes, team)
 
 
 def check(config: Config) -> None:
@@ -40,6 +40,11 @@ def check(config: Config) -> None:
         UserError: names the setting and what would do.
     """
     build_device(config)
+    if config.test_episodes == "validation" and envs.REGISTRY[config.env].FIXED_TESTS:
+        raise UserError(
+            f"test_episodes=validation: env={config.env} has one list of test episodes and no others; choose settings "
+            "by the returns of training, and leave test_episodes out"
+        )
     if config.save_video:
         if not config.evaluate:
             raise UserError(f"save_video={config.save_video!r} films tests: add evaluate=True")

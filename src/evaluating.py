@@ -18,7 +18,7 @@ from utils.checkpoints import load_checkpoint, not_finite
 from utils.config import Config
 from utils.errors import RunFailed, UserError, one_line
 from utils.interrupt import GivenUp, Interrupted, StopSignal
-from utils.logging import Evaluation, Recorder, describe, metric_name
+from utils.logging import EPISODES, Evaluation, Recorder, describe, metric_name
 from utils.records import write_json
 from utils.seeding import derive_seed
 from utils.video import Film, check_video_path
@@ -64,27 +64,33 @@ def evaluate(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation
 
 
 def test(config: Config, recorder: Recorder, stop: StopSignal, runner: Runner, t_env: int) -> Evaluation:
-    """Play `test_nepisode` greedy episodes on each test team; record and return the figures.
+    """Play `test_nepisode` greedy episodes on each test team, of the kind `test_episodes`; record and return the
+    figures.
 
     Half a test is no result: where `stop` is requested before the last step, nothing is recorded, the result is empty
     and the caller stops in its own way.
     """
     results: Evaluation = {}
+    kind = config.test_episodes
     try:
         for team in config.test_teams or (None,):
             name = team or "train"
             figures = runner.evaluate(
-                team, config.test_nepisode, builders.test_seed(name), t_env=t_env, stopped=lambda: stop.requested
+                team,
+                config.test_nepisode,
+                builders.test_seed(kind, name),
+                t_env=t_env,
+                stopped=lambda: stop.requested,
             )
             results[name] = summarise(figures)
     except GivenUp:
         return {}
     for name, summaries in results.items():
         for figure, summary in summaries.items():
-            recorder.scalar(metric_name(name, figure), summary["mean"], t_env)
+            recorder.scalar(metric_name(name, figure, kind), summary["mean"], t_env)
     record_restarts(recorder, runner.env, t_env)
-    write_json(recorder.run_dir / "evaluation.json", results)
-    recorder.note(f"test at {t_env:,} steps: {describe(results)}")
+    write_json(recorder.run_dir / EPISODES[kind], results)
+    recorder.note(f"{kind} at {t_env:,} steps: {describe(results)}")
     return results
 
 
@@ -114,8 +120,8 @@ def reading(folder: Path) -> Iterator[None]:
         if isinstance(error, RunFailed):
             raise
         raise UserError(
-            f"checkpoint {str(folder)!r} does not fit these settings (another algorithm, environment or width?): "
-            f"{type(error).__name__}: {one_line(error)}"
+            f"checkpoint {str(folder)!r} does not fit these settings (another algorithm, recipe, environment or "
+            f"width?): {type(error).__name__}: {one_line(error)}"
         ) from None
 
 

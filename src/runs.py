@@ -16,7 +16,7 @@ from typing import Any
 
 from utils.command_line import Parser, add_results, parse_command_line
 from utils.errors import UserError
-from utils.logging import METRICS_FILE, describe, duration
+from utils.logging import EPISODES, METRICS_FILE, describe, duration
 from utils.records import RUN_FILE, read_json, status_of
 
 #: More bytes than a line of metrics has.
@@ -88,13 +88,15 @@ def read_run(record: Path, results: Path) -> Run:
         faults.append(METRICS_FILE)
     t_max = config.get("t_max")
     whole = f" of {t_max:,}" if isinstance(t_max, int) and config.get("evaluate") is False else ""
+    kind = "validation" if config.get("test_episodes") == "validation" else "test"
     try:
-        test = describe(json.loads((record / "evaluation.json").read_text(encoding="utf-8")))
+        test = describe(json.loads((record / EPISODES[kind]).read_text(encoding="utf-8")))
+        test = f"{kind}: {test}" if kind != "test" else test
     except FileNotFoundError:
         test = ""
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         test = ""
-        faults.append("evaluation.json")
+        faults.append(EPISODES[kind])
     if faults:
         test = "; ".join([test] * bool(test) + [f"! cannot be read: {', '.join(faults)}"])
     place = record.relative_to(results).parts

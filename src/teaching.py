@@ -88,5 +88,6 @@ class Students(Training):
         for team, figures in results.items():
             reference = self.learner.expert_returns.get(team, 0.0)
             if reference:  # of nothing there are no shares
-                self.recorder.scalar(f"test/{team}/gap", figures["return"]["mean"] / reference, self.t_env)
+                gap = figures["return"]["mean"] / reference
+                self.recorder.scalar(f"{self.config.test_episodes}/{team}/gap", gap, self.t_env)
         return results

@@ -23,6 +23,7 @@ from evaluating import (
 from learners.learner import Learner, Metrics, whole
 from runners.runner import Rollout, Runner
 from utils.checkpoints import load_checkpoint, not_finite, save_checkpoint
+from utils.command_line import PAPER
 from utils.config import Config
 from utils.errors import RunFailed, UserError
 from utils.interrupt import Interrupted, StopSignal
@@ -197,7 +198,7 @@ class Training:
     def restore(self, path: Path, load_step: int) -> None:
         """Continue where the checkpoint was written; without a saved replay, with an empty one."""
         names = ["learner", "runner", "acts_by", "progress"] + ([] if self.saved_replay is None else ["replay"])
-        folder, state = load_checkpoint(path, load_step, names, optional=("identity",))
+        folder, state = load_checkpoint(path, load_step, names, optional=("identity", "settings"))
         check_identity(self.config, self.identity, state.get("identity"), folder, self.recorder)
         progress = state["progress"]
         with reading(folder):
@@ -216,8 +217,10 @@ class Training:
         self.saved, self.saved_at = folder, (self.t_env, dict(self.clock))
         emptied = self.replay is not None and self.saved_replay is None
         self.recorder.note(f"resuming {folder}" + (" with an empty replay" if emptied else ""))
-        for name, saved, here in acts_otherwise(self.controller, state["acts_by"]):  # one may want that, and learn on
-            self.recorder.note(f"{name}={here} from here on, {saved} before")
+        recipe = state.get("settings", {}).get("recipe", PAPER)  # earlier versions had no other
+        changed = [("recipe", recipe, self.config.recipe)] * (recipe != self.config.recipe)
+        for name, saved, here in changed + acts_otherwise(self.controller, state["acts_by"]):
+            self.recorder.note(f"{name}={here} from here on, {saved} before")  # one may want that, and learn on
 
     def _start_from(self, path: Path) -> None:
         """Begin with the networks of the checkpoint `path`, as far as they fit."""

@@ -23,7 +23,7 @@ import yaml
 from conftest import fitting, tiny_overrides
 
 from utils.checkpoints import load_checkpoint
-from utils.command_line import CONFIG_DIR, config_names
+from utils.command_line import CONFIG_DIR, PAPER, config_names, recipe_names
 from utils.records import status_of
 
 MAIN = Path(__file__).parents[1] / "src" / "main.py"
@@ -112,14 +112,17 @@ def metrics(results: Path, run: int) -> list[tuple[str, int, float]]:
     return [(entry["name"], entry["step"], entry["value"]) for entry in entries]
 
 
-def pairs() -> list[tuple[str, str]]:
-    """Pairs of an algorithm and a task in which each occurs at least once."""
+def runs() -> list[tuple[str, str, str]]:
+    """Algorithms, tasks and recipes: each algorithm and task occurs at least once, and each file of a recipe."""
     algorithms, tasks = config_names("algs"), config_names("envs")
     count = max(len(algorithms), len(tasks))
     tasks += ["sc2_3m"] * (count - len(tasks))
     found = [(algorithms[i % len(algorithms)], tasks[i]) for i in range(count)]
     refused = [("aqmix", task) for algorithm, task in found if fitting(algorithm, task) != task]
-    return [(algorithm, fitting(algorithm, task)) for algorithm, task in found] + refused
+    pairs = [(algorithm, fitting(algorithm, task)) for algorithm, task in found] + refused
+    recipes = [name for name in recipe_names() if name != PAPER]
+    chosen = [(name, "sc2_3m", recipe) for recipe in recipes for name in config_names(f"recipes/{recipe}")]
+    return [(*pair, PAPER) for pair in pairs] + chosen
 
 
 def short(task: str) -> list[str]:
@@ -128,13 +131,13 @@ def short(task: str) -> list[str]:
     return ["env_args.episode_limit=20"] if "episode_limit" in env_args else []
 
 
-@pytest.mark.parametrize(("algorithm", "task"), pairs())
-def test_every_yaml_runs(results, algorithm, task, request):
+@pytest.mark.parametrize(("algorithm", "task", "recipe"), runs())
+def test_every_yaml_runs(results, algorithm, task, recipe, request):
     if task.startswith("smac"):
         request.getfixturevalue("smac")
     scripted = algorithm == "scripted"
     more = ["evaluate=true"] if scripted else []
-    words = [f"--config={algorithm}", f"--env-config={task}", "with"]
+    words = [f"--config={algorithm}", f"--env-config={task}", f"--recipe={recipe}", "with"]
     words += [*tiny_overrides(algorithm, t_max=60), *short(task), *more]
     complete(*words, results=results)
     assert status(results, 1) == "COMPLETED"

@@ -13,7 +13,7 @@ from utils.logging import Console, Recorder
 
 def test_a_later_test_replaces_the_file_and_does_not_write_over_it(tmp_path):
     # so that a disk that is full by then leaves the earlier one whole
-    config = SimpleNamespace(test_teams=("3",), test_nepisode=2)
+    config = SimpleNamespace(test_teams=("3",), test_nepisode=2, test_episodes="test")
     recorder = Recorder(tmp_path, "1", Console(10, io.StringIO()))
     path = tmp_path / "evaluation.json"
 

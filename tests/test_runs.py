@@ -54,6 +54,12 @@ def test_a_record_is_a_line(tmp_path, capsys):
     ]  # fmt: skip
 
 
+def test_validation_is_told_from_a_test(tmp_path):
+    config = {"name": "refil", "env": "starcraft", "t_max": 20, "test_episodes": "validation"}
+    files = {"config.json": config, "validation.json": {"3-5": {"battle_won": {"mean": 0.5}}}}
+    assert runs.read_run(write(tmp_path / "sacred" / "1", **files), tmp_path).test == "validation: battle_won 3-5: 0.50"
+
+
 def test_of_a_test_there_is_no_length_and_without_a_task_there_is_the_environment(tmp_path):
     config = {"name": "refil", "seed": 3, "env": "starcraft", "t_max": 2_000_000, "evaluate": True}
     record = write(tmp_path / "sacred" / "1", **{"config.json": config, "info.json": {"arguments": ["seed=3"]}})

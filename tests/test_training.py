@@ -243,6 +243,24 @@ def test_it_is_loaded_all_the_same_where_one_wants_that(tmp_path, vdn):
     assert "mixer=none here, vdn in the checkpoint: loaded all the same" in run.notes
 
 
+def test_another_recipe_is_other_settings_from_here_on(tmp_path):
+    words = ["--config=refil", *BATTLE, *tiny_overrides(t_max=40, save_model_interval=10**6)]
+    fast = Run(tmp_path, ["--recipe=fast", *words])
+    fast.train(StopSignal())
+    resumed = [*words, "t_max=80", f"checkpoint_path={fast.models}"]
+    # what fits is resumed with the settings of now, and what they are called is told
+    other = Run(tmp_path, [*resumed, "target_values=pairs"], 2)
+    other.train(StopSignal())
+    assert "recipe=paper from here on, fast before" in other.notes
+    assert parts(other.folders()[-1])["settings"]["recipe"] == "paper"
+    same = Run(tmp_path, ["--recipe=fast", *resumed], 3)
+    same.train(StopSignal())
+    assert not [note for note in same.notes if "recipe=" in note]
+    # what does not fit is refused
+    with pytest.raises(UserError, match=r"is one of targets=.* take the settings of its run"):
+        Run(tmp_path, resumed, 4).train(StopSignal())
+
+
 def test_a_checkpoint_of_an_earlier_version_is_taken_with_a_note(tmp_path, vdn):
     words, folder = vdn
     state = parts(folder)

@@ -157,6 +157,8 @@ class EntityEnv(ABC):
     POINTS: ClassVar[bool] = False
     #: whether `running` can save episodes in the middle
     SUSPENDS: ClassVar[bool] = False
+    #: whether a test plays listed episodes, the same ones after any `seed`: then there are none for validation
+    FIXED_TESTS: ClassVar[bool] = False
 
     spec: EnvSpec
     #: (B,) bool: which running episodes a fault of the game has cut short (`truncated`). Nothing of them counts: they

@@ -20,7 +20,7 @@ from utils.seeding import derive_seed
 SHARED = (
     *("env", "target_values", "device", "threads", "amp", "compile", "buffer_dtype", "buffer_device"),
     *("runner", "batch_size_run", "worker_start_timeout", "worker_step_timeout"),
-    *("test_interval", "test_nepisode", "test_batch_size", "test_teams", "log_interval"),
+    *("test_interval", "test_nepisode", "test_batch_size", "test_teams", "test_episodes", "log_interval"),
     *("local_results_path", "save_model", "save_model_interval", "save_replay_buffer"),
 )
 

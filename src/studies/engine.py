@@ -44,12 +44,12 @@ from utils.records import make_writable, read_json, write_json
 
 #: Settings that decide where and how fast a run goes and what it leaves, but not what is learned.
 _INCIDENTAL = {
-    "local_results_path", "checkpoint_path", "load_step", "evaluate", "t_max", "device", "threads", "log_interval",
-    "save_model", "save_model_interval", "worker_start_timeout", "worker_step_timeout",
+    "recipe", "local_results_path", "checkpoint_path", "load_step", "evaluate", "t_max", "device", "threads",
+    "log_interval", "save_model", "save_model_interval", "worker_start_timeout", "worker_step_timeout",
     "mongo_url", "mongo_db", "mongo_checkpoints", "use_tensorboard", "use_wandb",
 }  # fmt: skip
 #: Settings of tests, which learning does not see.
-_TESTING = {"test_interval", "test_nepisode", "test_batch_size", "test_teams", "beta"}
+_TESTING = {"test_interval", "test_nepisode", "test_batch_size", "test_teams", "test_episodes", "beta"}
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,13 @@ class Engine:
         for cell in self.study.cells:
             for row in self.study.rows_of(cell):
                 words = self._testing_words(row)
-                run.check(load_config([*words, *([] if cell.learns else ["evaluate=True"])]))
+                config = load_config([*words, *([] if cell.learns else ["evaluate=True"])])
+                if config.test_episodes != "test":
+                    raise UserError(
+                        f"test_episodes={config.test_episodes}: what a study shows are tests; leave it out, and choose "
+                        "settings by runs of their own"
+                    )
+                run.check(config)
             if cell.learns:
                 run.check(load_config(self._training_words(cell)))
                 for seed in self.seeds:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.checkpoints import MANIFEST, Damaged, load_checkpoint, saved_steps, verify_checkpoint
+from utils.config import saved_config
 from utils.errors import UserError
 from utils.records import read_json, status_of
 
@@ -117,7 +118,7 @@ def read_test(folder: Path, identity: Mapping[str, Any], teams: Sequence[str]) -
     lacking = [key for key in _TEST_KEYS if key not in record]
     if lacking:
         fault: str | None = f"has no {lacking[0]!r}" if record else "cannot be read"
-    elif any(record[key] != identity[key] for key in identity):
+    elif not _is_of(record, identity):
         return None
     else:
         fault = test_fault(folder, record, teams)
@@ -125,6 +126,15 @@ def read_test(folder: Path, identity: Mapping[str, Any], teams: Sequence[str]) -
         return record
     print(f"{path} {fault}: the test is made again", flush=True)
     return None
+
+
+def _is_of(record: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+    """Whether a test is one of `identity`; a setting that the program did not have yet at that time has its default."""
+    settings = record["settings"]
+    if isinstance(settings, dict):
+        known = saved_config(settings)
+        settings = {**{key: known[key] for key in identity["settings"] if key in known}, **settings}
+    return all({**record, "settings": settings}[key] == identity[key] for key in identity)
 
 
 def test_fault(folder: Path, record: Mapping[str, Any], teams: Sequence[str]) -> str | None:

@@ -1,6 +1,6 @@
 """The words on the command line: which YAML files, which settings.
 
-python src/main.py --config=copa --env-config=sc2_sz with env_args.train_team=3-5 lr=1e-4
+python src/main.py --config=mappo --env-config=sc2_sz --recipe=fast with env_args.train_team=3-5 lr=1e-4
 """
 
 import argparse
@@ -17,24 +17,33 @@ from utils.paths import read_path
 from utils.suggest import nearest
 from utils.version import ROOT
 
-#: Folder of default.yaml, algs/ and envs/.
+#: Folder of default.yaml, algs/, envs/ and recipes/.
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "config"
 
+#: The recipe that has no files: what default.yaml, tasks and algorithms say, which is what the papers have.
+PAPER = "paper"
+
 _USAGE = """\
-Train or test a team: python src/main.py [--config=ALGORITHM] [--env-config=ENVIRONMENT] [with KEY=VALUE ...]
+Train or test a team: python src/main.py [--config=ALGORITHM] [--env-config=ENVIRONMENT] [--recipe=RECIPE]
+                                         [with KEY=VALUE ...]
 
   --config NAME        settings of an algorithm, from src/config/algs
   --env-config NAME    settings of a task, from src/config/envs
+  --recipe NAME        paper (the default): as the papers have it; or another way to train the algorithm, from
+                       src/config/recipes
   --print-config       print the settings that a run would have and its memory, and stop
   --help               print this page, and stop
 
 KEY is any key of src/config/default.yaml, which says what each one does; settings of the environment are written
 env_args.KEY. VALUE is a number, true or false, a list such as [5,6] or plain text. Later wins: default.yaml, the task,
-the algorithm, the command line."""
+the algorithm, the recipe, the command line."""
 
 #: What YAML 1.1 and Python call true, false and nothing.
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "null": None, "none": None}
 
+
+#: Options that a name follows.
+_NAMES = ("--config", "--env-config", "--recipe")
 
 #: What text may stand in.
 QUOTES = ("'", '"')
@@ -48,6 +57,7 @@ class CommandLine:
     environment: str | None = None
     #: (dotted key, text of the value) in the order given
     settings: tuple[tuple[str, str], ...] = ()
+    recipe: str = PAPER
     help: bool = False
     print_config: bool = False
 
@@ -88,7 +98,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     while words:
         word = words.pop(0)
         option, equals, value = word.partition("=")
-        if option in ("--config", "--env-config"):
+        if option in _NAMES:
             if not equals:
                 value = words.pop(0) if words and not words[0].startswith("-") else ""
             if not value:
@@ -101,7 +111,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         elif word == "--print-config":
             flags.add("print_config")
         elif word.startswith("-"):
-            options = ["--config", "--env-config", "--print-config", "--help"]
+            options = [*_NAMES, "--print-config", "--help"]
             raise UserError(f"unknown option {option!r}; the nearest is {nearest(option, options)!r}")
         elif word == "with":
             continue
@@ -113,6 +123,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         algorithm=names.get("--config"),
         environment=names.get("--env-config"),
         settings=tuple(settings),
+        recipe=names.get("--recipe", PAPER),
         help="help" in flags,
         print_config="print_config" in flags,
     )
@@ -137,18 +148,25 @@ def parse_value(text: str) -> Any:
 
 
 def config_names(kind: str) -> list[str]:
-    """Names of the YAML files in config/<kind> (`algs` or `envs`)."""
+    """Names of the YAML files in config/<kind>: `algs`, `envs`, `recipes/<recipe>`."""
     return sorted(path.stem for path in (CONFIG_DIR / kind).glob("*.yaml"))
 
 
+def recipe_names() -> list[str]:
+    """What --recipe may name."""
+    return [PAPER, *sorted(path.name for path in (CONFIG_DIR / "recipes").glob("*") if path.is_dir())]
+
+
 def help_text() -> str:
-    """The page that --help prints: syntax, algorithms and tasks."""
+    """The page that --help prints: syntax, algorithms, tasks and recipes."""
     parts = [_USAGE]
     for title, kind in (("Algorithms", "algs"), ("Tasks", "envs")):
         names = config_names(kind)
         width = max(map(len, names), default=0)
         lines = [f"  {name:<{width}}  {_first_comment(CONFIG_DIR / kind / f'{name}.yaml')}".rstrip() for name in names]
         parts.append("\n".join([f"{title}:", *lines]))
+    lines = [f"  {name}  for {', '.join(config_names(f'recipes/{name}'))}" for name in recipe_names() if name != PAPER]
+    parts.append("\n".join(["Recipes:", f"  {PAPER} for all", *lines]))
     return "\n\n".join(parts)
 
 

@@ -1,7 +1,8 @@
 """The configuration of a run: read in layers, checked once, never written again.
 
-default.yaml <- config/envs/<env-config>.yaml <- config/algs/<config>.yaml <- the command line. An algorithm's file that
-says `extends: NAME` comes after that algorithm's, and names what differs.
+default.yaml <- config/envs/<env-config>.yaml <- config/algs/<config>.yaml <- config/recipes/<recipe>/<config>.yaml <-
+the command line. An algorithm's file that says `extends: NAME` comes after that algorithm's, and names what differs. Of
+a recipe's file, what stands under `tasks: {<env-config>: ...}` comes after the rest and holds for that task alone.
 """
 
 import dataclasses
@@ -12,7 +13,16 @@ from typing import Any
 
 import yaml
 
-from utils.command_line import CONFIG_DIR, QUOTES, CommandLine, config_names, parse_command_line, parse_value
+from utils.command_line import (
+    CONFIG_DIR,
+    PAPER,
+    QUOTES,
+    CommandLine,
+    config_names,
+    parse_command_line,
+    parse_value,
+    recipe_names,
+)
 from utils.config_checks import COMMAND_LINE, INFINITE, check_values, convert, convert_teams, registry, shown
 from utils.errors import UserError
 from utils.paths import find_path, read_path
@@ -112,6 +122,7 @@ def _build(command: CommandLine, last: Mapping[str, Any]) -> Config:
     """`last`: settings that come after the command line's."""
     defaults = _read_yaml(CONFIG_DIR / "default.yaml")
     values: dict[str, Any] = {**defaults, **{part: dict(defaults[part]) for part in _PARTS}}
+    values["recipe"] = command.recipe
     sources = dict.fromkeys(values, "default.yaml")
     layers = []
     if command.environment is not None:
@@ -119,6 +130,8 @@ def _build(command: CommandLine, last: Mapping[str, Any]) -> Config:
         layers.append((f"envs/{path.name}", _read_yaml(path)))
     if command.algorithm is not None:
         layers += _algorithm_layers(command.algorithm)
+    if command.recipe != PAPER:
+        layers += _recipe_layers(command.recipe, command.algorithm, command.environment)
     for source, layer in layers:
         for key, value in layer.items():
             _assign(values, sources, defaults, key, value, source)
@@ -145,15 +158,40 @@ def _algorithm_layers(name: str) -> list[tuple[str, dict[str, Any]]]:
         if source in layers:
             raise UserError(f"{asked}: {' -> '.join([*layers, source])} extends itself; leave one `extends` out")
         layer = layers[source] = _read_yaml(path)
-        if "t_max" in layer:
-            raise UserError(
-                f"t_max={shown(layer['t_max'])} ({source}): the length of training belongs to default.yaml, "
-                "the environment's YAML or the command line, not to an algorithm"
-            )
+        _refuse_length(layer, source)
         if "extends" not in layer:
             return list(reversed(layers.items()))
         name = str(layer.pop("extends"))
         asked = f"extends={shown(name)} ({source})"
+
+
+def _recipe_layers(recipe: str, algorithm: str | None, task: str | None) -> list[tuple[str, dict[str, Any]]]:
+    """What `recipe` has for the algorithm on any task, and then for the task."""
+    asked = f"--recipe={recipe}"
+    if recipe not in recipe_names():
+        known = recipe_names()
+        raise UserError(f"{asked}: there are {', '.join(known)}; the nearest is {nearest(recipe, known)!r}")
+    having = config_names(f"recipes/{recipe}")
+    if algorithm not in having:
+        lacking = "--config names no algorithm" if algorithm is None else f"--config={algorithm} has none"
+        raise UserError(f"{asked}: {lacking}; there is one for {', '.join(having) or 'no algorithm yet'}")
+    source = f"recipes/{recipe}/{algorithm}.yaml"
+    layer = _read_yaml(CONFIG_DIR / source)
+    _refuse_length(layer, source)
+    tasks = layer.pop("tasks", {})
+    if not isinstance(tasks, dict) or not all(_is_layer(settings) for settings in tasks.values()):
+        raise UserError(f"tasks={shown(tasks)} ({source}): must hold TASK: {{KEY: VALUE}} lines")
+    for name in tasks:
+        _config_file("envs", f"tasks={shown(name)} ({source})", str(name))
+    return [(source, layer), (f"{source}, {task}", tasks.get(task, {}))]
+
+
+def _refuse_length(layer: Mapping[str, Any], source: str) -> None:
+    if "t_max" in layer:
+        raise UserError(
+            f"t_max={shown(layer['t_max'])} ({source}): the length of training belongs to default.yaml, "
+            "the environment's YAML or the command line, not to an algorithm"
+        )
 
 
 class _Loader(yaml.SafeLoader):
@@ -174,20 +212,26 @@ class _Loader(yaml.SafeLoader):
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    place = path.relative_to(CONFIG_DIR)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise UserError(f"cannot read {path.name}: {error.strerror}") from None
+        raise UserError(f"cannot read {place}: {error.strerror}") from None
     except RecursionError:
-        raise UserError(f"{path.parent.name}/{path.name} is no valid YAML: it is nested too deeply") from None
+        raise UserError(f"{place} is no valid YAML: it is nested too deeply") from None
     # PyYAML leaves what a malformed number, date or tag does to the rest of Python: !!int, 2026-13-01, 5,000 digits
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise UserError(f"{path.parent.name}/{path.name} is no valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{place} is no valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"{path.parent.name}/{path.name} must hold KEY: VALUE lines")
+    if not _is_layer(content):
+        raise UserError(f"{place} must hold KEY: VALUE lines")
+    assert isinstance(content, dict)
     return content
+
+
+def _is_layer(content: Any) -> bool:
+    return isinstance(content, dict) and all(isinstance(key, str) for key in content)
 
 
 def _config_file(kind: str, asked: str, name: str) -> Path:
@@ -203,6 +247,8 @@ def _assign(
     values: dict[str, Any], sources: dict[str, str], defaults: Mapping[str, Any], key: str, value: Any, source: str
 ) -> None:
     """Set `key`, which may be `env_args.<key>`, to `value` of the right type."""
+    if key == "recipe":
+        raise UserError(f"recipe={shown(value)} ({source}): a recipe is chosen by --recipe={shown(value)}")
     head, _, rest = key.partition(".")
     if head in _PARTS and rest:
         values[head][rest] = value

@@ -134,6 +134,7 @@ CHECKS: Mapping[str, Check] = {
     "test_interval": at_least(1),
     "test_nepisode": at_least(1),
     "test_batch_size": within(1, 10**7),
+    "test_episodes": one_of("test", "validation"),
     "log_interval": at_least(1),
     "local_results_path": matching(r".+", "a folder"),
     "save_model_interval": at_least(1),

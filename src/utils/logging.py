@@ -17,9 +17,13 @@ METRICS_FILE = "metrics.jsonl"
 Evaluation = dict[str, dict[str, dict[str, float | int]]]
 
 
-def metric_name(team: str, figure: str) -> str:
-    """The name by which the mean of `figure` in a test of `team` is recorded."""
-    return f"test/{team}/{figure}" + "_mean" * (figure != "comm_frequency")
+#: the episodes that tests play, `test_episodes` -> the file that holds the last test's figures
+EPISODES = {"test": "evaluation.json", "validation": "validation.json"}
+
+
+def metric_name(team: str, figure: str, episodes: str = "test") -> str:
+    """The name by which the mean of `figure` in a test of `team` is recorded; `episodes`: a key of `EPISODES`."""
+    return f"{episodes}/{team}/{figure}" + "_mean" * (figure != "comm_frequency")
 
 
 def describe(results: Evaluation) -> str:

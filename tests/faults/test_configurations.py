@@ -216,6 +216,7 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     ("test_interval=0", "test_interval=0"),
     ("test_nepisode=0", "test_nepisode=0"),
     ("test_batch_size=0", "test_batch_size=0"),
+    ("test_episodes=tests", "one of test, validation; the nearest is 'test'"),
     (f"test_batch_size={HUGE}", "must be from 1 to 10000000"),
     ("test_teams=3,,4", "test_teams='3,,4' (command line): must be a list of teams, such as 3-5,8"),
     ("test_teams=1.5", "test_teams=1.5"),

@@ -135,6 +135,13 @@ def test_a_test_that_is_done_is_read(tested, capsys):
     assert capsys.readouterr().out == ""  # another test is no damage
 
 
+def test_a_setting_that_is_newer_than_a_test_had_its_default(tested):
+    newer = {"gamma": 0.9, "test_episodes": "test"}
+    assert read_test(tested, {**IDENTITY, "settings": newer}, ["3", "4"])["evaluation"] == EVALUATION
+    assert read_test(tested, {**IDENTITY, "settings": {**newer, "test_episodes": "validation"}}, ["3", "4"]) is None
+    assert read_test(tested, {**IDENTITY, "settings": {"test_episodes": "test"}}, ["3", "4"]) is None
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "named"),
     [

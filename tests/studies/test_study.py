@@ -295,6 +295,12 @@ def test_other_settings_are_refused(copied, capsys):
 
 
 @pytest.mark.usefixtures("nothing_runs")
+def test_a_study_shows_tests(results, capsys):
+    assert carry_out("single", results=results, more=["test_episodes=validation"]) == 2
+    assert "test_episodes=validation: what a study shows are tests" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("nothing_runs")
 def test_a_setting_that_is_newer_than_the_models_had_its_default(copied):
     path = copied / "sc2_3m" / "aqmix" / "seed0" / "settings.json"
     settings = json.loads(path.read_text())

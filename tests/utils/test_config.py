@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -72,6 +73,114 @@ def test_an_algorithm_may_extend_another(folder):
     loaded = load_config(["--config=new", "--env-config=task"])
     assert (loaded.name, loaded.gamma, loaded.beta, loaded.lr, loaded.alpha) == ("new", 0.5, 0.1, 0.2, 0.3)
     assert "extends" not in loaded
+
+
+# --- recipes ---
+
+
+def merged(algorithm: str, task: str) -> dict[str, Any]:
+    """What the files of defaults, task and algorithm say, the later over the earlier."""
+    layers = [yaml.safe_load((REAL / "algs" / f"{algorithm}.yaml").read_text())]
+    while "extends" in layers[0]:
+        layers.insert(0, yaml.safe_load((REAL / "algs" / f"{layers[0].pop('extends')}.yaml").read_text()))
+    layers[:0] = [yaml.safe_load(path.read_text()) for path in (REAL / "default.yaml", REAL / "envs" / f"{task}.yaml")]
+    return {key: value for layer in layers for key, value in layer.items()}
+
+
+@pytest.mark.parametrize("task", command_line.config_names("envs"))
+def test_paper_is_the_default_and_changes_nothing(task):
+    for algorithm in command_line.config_names("algs"):
+        words = [f"--config={algorithm}", f"--env-config={task}"]
+        plain = load_config(words).as_dict()
+        assert load_config([*words, "--recipe=paper"]).as_dict() == plain
+        assert plain["recipe"] == "paper"
+        for key, value in merged(algorithm, task).items():
+            # what is completed: slots and the like, places, and the host of games that are played one at a time
+            if key not in ("env_args", "test_teams", "local_results_path", "runner"):
+                assert plain[key] == (value if isinstance(value, dict) else convert(value, type(plain[key]))), key
+
+
+def recipes() -> list[tuple[str, str]]:
+    names = command_line.recipe_names()[1:]
+    return [(recipe, algorithm) for recipe in names for algorithm in command_line.config_names(f"recipes/{recipe}")]
+
+
+@pytest.mark.parametrize(("recipe", "algorithm"), recipes())
+def test_every_recipe_says_something_of_its_algorithm_and_leaves_its_name(recipe, algorithm):
+    differing = set()
+    for task in command_line.config_names("envs"):
+        words = [f"--config={algorithm}", f"--env-config={task}"]
+        plain, changed = load_config(words), load_config([*words, f"--recipe={recipe}"])
+        assert changed.recipe == recipe
+        differing |= {key for key in plain if plain[key] != changed[key]}
+    assert differing > {"recipe"}
+    assert differing.isdisjoint({"name", "learner", "controller", "seed", "env", "env_args", "test_teams"})
+
+
+@pytest.fixture
+def quick(folder) -> Path:
+    """The file of a recipe `quick` for the algorithm `method`; there is a task `task`, too."""
+    (folder / "algs" / "method.yaml").write_text("name: method\nlr: 0.2\nbeta: 0.2\ngamma: 0.2")
+    (folder / "algs" / "other.yaml").write_text("extends: method\nname: other")
+    (folder / "envs" / "task.yaml").write_text("lr: 0.1\nalpha: 0.1\nt_max: 1000")
+    (folder / "recipes" / "quick").mkdir(parents=True)
+    file = folder / "recipes" / "quick" / "method.yaml"
+    file.write_text("lr: 0.3\nbeta: 0.3\nalpha: 0.3\ntasks: {task: {beta: 0.4, t_max: 500}}")
+    return file
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_recipe_comes_between_algorithm_and_command_line():
+    loaded = load_config(["--config=method", "--recipe=quick", "lr=0.5"])
+    assert (loaded.recipe, loaded.lr, loaded.beta, loaded.alpha, loaded.gamma) == ("quick", 0.5, 0.3, 0.3, 0.2)
+    on_task = load_config(["--config=method", "--env-config=task", "--recipe", "quick"])
+    assert (on_task.lr, on_task.beta, on_task.alpha, on_task.t_max) == (0.3, 0.4, 0.3, 500)
+    without = load_config(["--config=method", "--env-config=task"])
+    assert (without.recipe, without.lr, without.beta, without.alpha, without.t_max) == ("paper", 0.2, 0.2, 0.1, 1000)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--config=method", "--recipe=quik"], ["--recipe=quik", "paper, quick", "nearest is 'quick'"]),
+        (["--config=method", "--recipe=../algs"], ["--recipe=../algs", "paper, quick"]),
+        (["--config=other", "--recipe=quick"], ["--recipe=quick", "--config=other has none", "one for method"]),
+        (["--recipe=quick"], ["--recipe=quick", "--config names no algorithm", "one for method"]),
+        (["--config=method", "--recipe"], ["--recipe needs a name"]),
+        (["--recipe=paper", "--recipe=quick"], ["--recipe", "twice", "'paper'", "'quick'"]),
+        (["--config=method", "recipe=quick"], ["recipe='quick' (command line)", "--recipe"]),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_named(words, parts):
+    message = error_of(*words)
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("lrr: 0.1", ["lrr=0.1", "recipes/quick/method.yaml", "'lr'"]),
+        ("lr: fast", ["lr='fast'", "recipes/quick/method.yaml"]),
+        ("recipe: paper", ["recipe='paper' (recipes/quick/method.yaml)", "--recipe"]),
+        ("t_max: 100", ["t_max=100 (recipes/quick/method.yaml)"]),
+        ("lr: [", ["recipes/quick/method.yaml is no valid YAML"]),
+        ("tasks: {tsk: {lr: 0.1}}", ["tasks='tsk' (recipes/quick/method.yaml)", "nearest is 'task'"]),
+        ("tasks: {task: 0.1}", ["tasks={'task': 0.1}", "TASK: {KEY: VALUE}"]),
+        ("tasks: {task: {1: 2}}", ["tasks={'task': {1: 2}}", "TASK: {KEY: VALUE}"]),
+        ("tasks: {task: {lrr: 0.1}}", ["lrr=0.1 (recipes/quick/method.yaml, task)", "'lr'"]),
+        ("tasks:", ["tasks=None", "TASK: {KEY: VALUE}"]),
+    ],
+)
+def test_errors_in_a_recipe(quick, text, parts):
+    quick.write_text(text)
+    message = error_of("--config=method", "--env-config=task", "--recipe=quick")
+    for part in parts:
+        assert part in message
+
+
+# --- values ---
 
 
 def test_with_may_be_missing_and_the_last_of_two_wins():

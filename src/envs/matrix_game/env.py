@@ -39,6 +39,7 @@ class MatrixGameEnv(EntityEnv):
     """
 
     Args = MatrixGameArgs
+    FIXED_TESTS = True
 
     def __init__(self, args: MatrixGameArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
         super().__init__(num_envs, seed, device)

@@ -110,7 +110,7 @@ def test_all_runs_are_tested_on_the_same_episodes():
         with builders.build_env(config, 4, seed, tests=True) as env:
             runner = Runner(env, ScriptedController(SCRIPTED["greedy"](env.spec)), seed=seed)
             play(env, steps=2 * seed)  # wherever training is
-            figures.append(runner.evaluate("2-8", 4, builders.test_seed("2-8")))
+            figures.append(runner.evaluate("2-8", 4, builders.test_seed("test", "2-8")))
     assert all(torch.equal(figures[0][name], figures[1][name]) for name in figures[0])
 
 

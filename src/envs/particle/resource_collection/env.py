@@ -71,6 +71,7 @@ class ResourceCollectionEnv(EntityEnv):
 
     Args = ResourceCollectionArgs
     SCRIPTED = SCRIPTED
+    FIXED_TESTS = True
 
     def __init__(
         self, args: ResourceCollectionArgs, num_envs: int, seed: int, device: torch.device | str = "cpu"
