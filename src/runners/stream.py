@@ -14,6 +14,7 @@ from controllers.base import Controller, ControllerState
 from envs.base import EntityEnv, EnvSpec, TimeStep
 from runners.runner import Rollout, count_sent, device_of, moved
 from utils.seeding import make_generator
+from utils.snapshots import snapshot
 
 
 class Stream:
@@ -196,7 +197,7 @@ class _Now:
         """Everything, as tensors on the CPU."""
         counts = {name: getattr(self, name) for name in self._COUNTS}
         seen = {**self.seen._asdict(), "info": dict(self.seen.info)}
-        return on_cpu({"seen": seen, "state": self.state, **counts})
+        return snapshot({"seen": seen, "state": self.state, **counts})
 
     @classmethod
     def of(cls, saved: Mapping[str, Any], env_device: torch.device, device: torch.device) -> "_Now":
@@ -279,8 +280,8 @@ class OpenEpisodes:
     def state_dict(self) -> dict[str, Any]:
         """The steps in use, as tensors on the CPU."""
         steps = int(self.lengths.max())
-        data = {name: store[:, : steps + (name in OBSERVED)].clone() for name, store in self._data.items()}
-        return on_cpu({"data": data, "lengths": self.lengths, "starts": self._starts})
+        data = {name: store[:, : steps + (name in OBSERVED)] for name, store in self._data.items()}
+        return snapshot({"data": data, "lengths": self.lengths, "starts": self._starts})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` saved."""
@@ -297,12 +298,3 @@ def _in_order(closed: Sequence[tuple[Tensor, EpisodeBatch]]) -> EpisodeBatch:
     """
     order = torch.cat([rows for rows, _ in closed]).argsort(stable=True)
     return EpisodeBatch.joined([batch for _, batch in closed]).at(order)
-
-
-def on_cpu(state: Any) -> Any:
-    """`state`, of tensors in dictionaries, in memory of its own on the CPU."""
-    if isinstance(state, Tensor):
-        return state.detach().clone().cpu()
-    if isinstance(state, Mapping):
-        return {name: on_cpu(value) for name, value in state.items()}
-    return state
