@@ -79,6 +79,20 @@ def test_advantages_by_hand(logits):
     assert lesson.returns.tolist() == [ADVANTAGES[step] + VALUES[step].item() for step in ORDER]
 
 
+def test_a_piece_that_is_cut_bootstraps_from_its_last_observation(logits):
+    """The first episode goes on after its three steps, worth 4 then. The second one is cut where its time limit was
+    before; what follows is the third piece, which terminates.
+    """
+    batch = two_agents_three_actions()
+    batch.terminated[0, 2] = batch.truncated[1, 1] = False
+    batch.entities[0, 3], batch.entities[2, 0] = 4.0, 10.0
+    lesson = learner_with(logits, gae_lambda=LAMBDA)._judge(batch)
+    last = 3 + 0.5 * 4 - 8
+    middle = 2 + 0.5 * 8 - 6 + 0.25 * last
+    before = [ADVANTAGES[(1, 0)], ADVANTAGES[(1, 1)]]
+    assert lesson.advantages.tolist() == [1 + 0.5 * 6 - 2 + 0.25 * middle, middle, last, *before, 5 - 10]
+
+
 def test_without_gae_advantages_are_returns_less_the_value(logits):
     lesson = learner_with(logits, gae_lambda=1.0)._judge(two_agents_three_actions())
     assert lesson.returns.tolist() == [2.75, 3.5, 3.0, 1 + 0.5 * 5, 0.5 * 10, 5.0]
