@@ -143,7 +143,7 @@ class Stream:
         if self.pieces:
             stays = now.state["present"] & now.seen.agent_mask.to(self.device)
             memory = now.state["hidden"].masked_fill(~stays.unsqueeze(-1), 0.0).to(self.env.device)
-        self._open.begin(every, now.last_actions, memory, now.lengths.clone() if self.pieces else None)
+        self._open.begin(every, now.last_actions, memory, now.lengths if self.pieces else None)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -155,12 +155,22 @@ class Stream:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue with the rounds that would have followed `state_dict`."""
+        """Continue with the rounds that would have followed `state_dict`.
+
+        Raises:
+            ValueError: its episodes are running in another number of environments.
+        """
         self.generator.set_state(state["generator"].cpu())
         self._now = None
         if state.get("now") is None:  # before the first round, or by a `Runner`
             self.env.load_state_dict(state["env"])
             return
+        there, here = len(state["now"]["lengths"]), self.env.num_envs
+        if there != here:
+            raise ValueError(
+                f"episodes are running in {there} environments, here are {here}: take batch_size_run={there}, or begin "
+                "new ones with rollout_steps=0"
+            )
         self.env.resume(state["env"])
         self._now = _Now.of(state["now"], self.env.device, self.device)
         self._open.load_state_dict(state["open"])

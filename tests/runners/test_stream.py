@@ -534,8 +534,19 @@ def test_episodes_of_another_batch_are_refused() -> None:
     stream = make_stream(True)
     stream.play()
     other = Stream(toy(num_envs=3), stream.controller, 7, STEPS, pieces=True)
-    with pytest.raises(ValueError, match=r"saved was torch.bool \(4, 3\), here is torch.bool \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"running in 4 environments, here are 3: take batch_size_run=4, or"):
         other.load_state_dict(stream.state_dict())
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_rounds_may_have_another_length_from_here_on(pieces: bool) -> None:
+    """Of the same episodes: those that end in 2 rounds of 5 steps, and in 5 of 2."""
+    stream = make_stream(pieces)
+    stream.play()
+    longer = Stream(toy(99), stream.controller, 8, 2 * STEPS, pieces=pieces)
+    longer.load_state_dict(saved(stream.state_dict()))
+    figures = [stream.play().returns for _ in range(2)]
+    assert sorted(torch.cat(figures).tolist()) == sorted(longer.play().returns.tolist())
 
 
 def test_seeds_of_actions_matter() -> None:
