@@ -554,3 +554,23 @@ def test_seeds_of_actions_matter() -> None:
     controller = ScriptedController(ToyEnv.SCRIPTED["random"](env.spec))
     first = Stream(env, controller, 1, 9, pieces=False).play()
     assert not torch.equal(first.returns, Stream(other, controller, 2, 9, pieces=False).play().returns)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("kind", "pieces"), [("coach", False), ("entity", True)])
+@pytest.mark.parametrize(("env_device", "device"), [("cpu", "cuda"), ("cuda", "cuda"), ("cuda", "cpu")])
+def test_environment_and_controller_on_their_own_devices(env_device: str, device: str, kind: str, pieces: bool) -> None:
+    env = make_toy(4, 5, env_device, team="varying", slots=3, private=1)
+    controller = batches.make_controller(env.spec, kind).to(device)
+    stream = Stream(env, controller, 7, STEPS, pieces=pieces)
+    for _ in range(3):
+        stream.play()
+    state = stream.state_dict()
+    assert {value.device.type for value in state["now"]["state"].values()} == {"cpu"}
+    expected = [stream.play() for _ in range(3)]
+    again = Stream(make_toy(4, 99, env_device, team="varying", slots=3, private=1), controller, 8, STEPS, pieces=pieces)
+    again.load_state_dict(saved(state))
+    for rollout in expected:
+        same(again.play(), rollout)
+        assert {value.device.type for value in batch_of(rollout).parts().values()} == {env_device}
