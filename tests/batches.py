@@ -60,6 +60,36 @@ def spec_for(kind: str, **sizes: int) -> EnvSpec:
     )
 
 
+def batch_for(kind: str, spec: EnvSpec) -> EpisodeBatch:
+    """What learners of `kind` may get: pieces of episodes where those do, whole ones where they need them."""
+    learner = make_learner(kind, spec)
+    batch = random_batch(spec)
+    return cut(batch, learner.controller.agent.state_size) if learner.PIECES and learner.controller.PIECES else batch
+
+
+def cut(batch: EpisodeBatch, width: int, seed: int = 1) -> EpisodeBatch:
+    """All but the first are pieces of episodes that have been going on for some steps, with memories (B, A, `width`) of
+    most agents; of the last one, neither its end nor its time limit has been reached.
+    """
+    g = torch.Generator().manual_seed(seed)
+    here = batch.agent_mask[:, 0]
+    stays = here & (torch.rand(here.shape, generator=g) < 0.8)
+    stays[0] = False
+    legal = batch.avail_mask[:, 0]
+    before = (torch.rand(legal.shape, generator=g) * legal).argmax(dim=-1)
+    steps = torch.randint(1, 7, (len(here),), generator=g)
+    steps[0] = 0
+    goes_on = torch.arange(len(here)) == len(here) - 1
+    return replace(
+        batch,
+        terminated=batch.terminated & ~goes_on[:, None],
+        truncated=batch.truncated & ~goes_on[:, None],
+        start_actions=before.masked_fill(~stays, -1),
+        start_memory=torch.rand(*here.shape, width, generator=g).sub(0.5).masked_fill(~stays[..., None], 0.0),
+        start_steps=steps,
+    )
+
+
 def random_batch(spec: EnvSpec, batch: int = 4, steps: int = 6, seed: int = 0) -> EpisodeBatch:
     """Episodes of different lengths in which agents and others come and go; some end, some are cut short."""
     g = torch.Generator().manual_seed(seed)
@@ -152,6 +182,9 @@ def rearrange(batch: EpisodeBatch, layout: Layout, garbage: float = 7.0) -> Epis
     rows = torch.zeros(b, steps + 1, a, batch.entity_mask.shape[2], dtype=torch.bool)
     rows[:, :, ag] = batch.obs_mask
     obs[:, : steps + 1, :, ent] = rows
+    memory = batch.start_memory
+    if memory is not None:
+        memory = torch.full((b, a, memory.shape[-1]), garbage).index_copy(1, ag, memory)
     return EpisodeBatch(
         entities=place(batch.entities, (t + 1, e, batch.entities.shape[-1]), (ent,), garbage),
         private=place(batch.private, (t + 1, a, batch.private.shape[-1]), (ag,), garbage),
@@ -164,6 +197,8 @@ def rearrange(batch: EpisodeBatch, layout: Layout, garbage: float = 7.0) -> Epis
         truncated=place(batch.truncated, (t,), ()),
         filled_mask=place(batch.filled_mask, (t,), ()),
         start_actions=torch.full((b, a), -1).index_copy(1, ag, _moved(batch.start_actions, act)),
+        start_memory=memory,
+        start_steps=batch.start_steps,
     )
 
 

@@ -5,6 +5,8 @@ import pytest
 
 import builders
 from learners import REGISTRY
+from runners.runner import Runner
+from runners.stream import Stream
 from utils.config import load_config
 from utils.errors import UserError
 
@@ -32,11 +34,58 @@ from utils.errors import UserError
         (["evaluate=true"], "checkpoint_path"),
         (["--env-config=rescue", "target_values=pairs"], "target_values=pairs: no action of env=rescue points"),
         (["--config=copa", "sequence_length=6"], "sequence_length=6 must be a multiple of broadcast_interval=4"),
+        (["--config=refil", "rollout_steps=9", "runner=parallel"], "rollout_steps=9 needs runner=vector, got runner=p"),
+        (["--config=mappo", "rollout_steps=9", "runner=episode"], "rollout_steps=9 needs runner=vector, got runner=e"),
+        (["--env-config=pettingzoo", "rollout_steps=9"], "rollout_steps=9: env=pettingzoo cannot save episodes"),
+        (
+            ["--config=pqn_refil", "rollout_steps=9"],
+            "rollout_steps=9: learner=pqn_refil with controller=entity learns from whole episodes; leave it 0",
+        ),
+        (["learner=pqn_copa", "controller=coach", "rollout_steps=9"], "learner=pqn_copa with controller=coach learns"),
+        (["--config=pqn_vdn", "controller=coach", "rollout_steps=9"], "learner=pqn with controller=coach learns"),
+        (["--config=pqn_vdn", "controller=collaq", "rollout_steps=9"], "learner=pqn with controller=collaq learns"),
+        *(
+            (
+                ["--config=pqn_vdn", f"controller={name}", "mixer=none", "view=joint", "rollout_steps=9"],
+                f"learner=pqn with controller={name} learns",
+            )
+            for name in ("joint", "one_at_a_time")
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(words, named):
     with pytest.raises(UserError, match=named):
         builders.check(load_config([*words, "device=cpu"]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            [f"--config={name}"]
+            for name in ("mappo", "pqn_vdn", "pqn_qmix", "copa", "collaq", "mipi", "maddpg", "joint")
+        ),
+        ["--config=mappo", "controller=flat"],
+        ["--config=pqn_vdn", "view=periodic"],
+        ["--config=refil", "sequence_length=10"],
+    ],
+)
+def test_rounds_of_so_many_steps_suit_the_others(words):
+    builders.check(load_config([*words, "--env-config=navigation", "rollout_steps=9", "device=cpu"]))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "pieces"), [("mappo", True), ("pqn_vdn", True), ("refil", False), ("copa", False)]
+)
+def test_who_collects_and_what(algorithm, pieces):
+    words = [f"--config={algorithm}", "--env-config=navigation", "device=cpu"]
+    for steps in (0, 9):
+        config = load_config([*words, f"rollout_steps={steps}"])
+        env = builders.build_env(config, 2, 0, tests=False)
+        runner = builders.build_runner(config, env, builders.build_controller(config, env.spec), 3)
+        assert type(runner) is (Stream if steps else Runner)
+        if isinstance(runner, Stream):
+            assert (runner.steps, runner.pieces) == (9, pieces)
 
 
 @pytest.mark.parametrize("name", REGISTRY)

@@ -1,5 +1,7 @@
 """The estimate of a run's memory: it counts what is made, and refuses only what the machine does not have."""
 
+import math
+
 import pytest
 import torch
 import yaml
@@ -9,6 +11,7 @@ import builders
 import main
 import memory
 import runners
+from components.replay import item_layout
 from envs import REGISTRY
 from utils.command_line import config_names
 from utils.config import load_config
@@ -46,6 +49,25 @@ def test_networks_have_the_parameters_that_are_counted(algorithm):
         learner = builders.build_learner(config, builders.build_controller(config, env.spec), env.spec)
     (networks,) = [part for part in memory.estimate(config).parts if part.name == "networks"]
     assert networks.bytes == 4 * memory.IN_TRAINING * learner.parameter_counts()["total"]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "steps", "room"),
+    [("mappo", 0, 150), ("mappo", 12, 12), ("refil", 0, 150), ("refil", 12, 150)],
+)
+def test_a_round_takes_what_is_counted(algorithm, steps, room):
+    """At work, and as it is handed over; where episodes are needed as a whole, there is room for whole ones."""
+    config = load_config([f"--config={algorithm}", *WORDS[:2], "batch_size_run=3", f"rollout_steps={steps}"])
+    (counted,) = [part for part in memory.estimate(config).parts if part.name == "round of episodes"]
+    with runners.vector(REGISTRY[config.env], config.env_args, 3, 0) as env:
+        layout = item_layout(env.spec, room, torch.float32)
+        assert counted.bytes == 2 * 3 * sum(math.prod(shape) * kind.itemsize for shape, kind in layout.values())
+        if steps:
+            runner = builders.build_runner(config, env, builders.build_controller(config, env.spec), 0)
+            held = sum(x.numel() * x.element_size() for x in runner._open._data.values())
+            assert held < counted.bytes / 2 < 1.1 * held  # the rest is small
+    key = "rollout_steps" if steps and algorithm == "mappo" else "env_args.episode_limit"
+    assert counted.grows_with == {"batch_size_run": 3, key: room}
 
 
 def test_the_estimate_takes_no_memory():

@@ -74,23 +74,29 @@ def parts(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "runner", "stops"),
+    ("algorithm", "runner", "stops", "more"),
     [
-        ("copa", "vector", (3, 21, 25, 23)),
-        ("mappo", "vector", (0, 22, 24)),
-        ("refil", "episode", (14, 43, 22)),
-        ("maddpg", "vector", (3, 21, 25, 23)),
-        ("cesma", "vector", (3, 21, 25, 23)),
-        ("vdn", "parallel", (22, 24)),
+        ("copa", "vector", (3, 21, 25, 23), {}),
+        ("mappo", "vector", (0, 22, 24), {}),
+        ("refil", "episode", (14, 43, 22), {}),
+        ("maddpg", "vector", (3, 21, 25, 23), {}),
+        ("cesma", "vector", (3, 21, 25, 23), {}),
+        ("vdn", "parallel", (22, 24), {}),
+        # in the middle of episodes of 10 steps
+        ("mappo", "vector", (3, 24, 25), {"rollout_steps": 4, "num_mini_batch": 2}),
+        ("pqn_vdn", "vector", (2, 23, 26), {"rollout_steps": 7}),
+        ("refil", "vector", (3, 24, 25), {"rollout_steps": 3, "steps_per_update": 10}),
+        ("copa", "vector", (3, 24, 25), {"rollout_steps": 4}),
+        ("cesma", "vector", (3, 24, 25), {"rollout_steps": 6}),
     ],
 )
-def test_stopped_anywhere_and_resumed_it_records_what_an_unbroken_run_does(tmp_path, algorithm, runner, stops):
+def test_stopped_anywhere_and_resumed_it_records_what_an_unbroken_run_does(tmp_path, algorithm, runner, stops, more):
     words = [f"--config={algorithm}", "--env-config=sc2_sz", "env_args.episode_limit=10", "test_teams=3,4"]
     settings = {"t_max": 100, "test_interval": 40, "log_interval": 50, "save_model_interval": 35, "runner": runner}
     if runner == "episode":
         # most rounds make no update: their log lines tell the last one's figures
         settings.update(steps_per_update=25, log_interval=1)
-    words += tiny_overrides(algorithm, **settings, save_replay_buffer=True)
+    words += tiny_overrides(algorithm, **{**settings, **more}, save_replay_buffer=True)
     straight = Run(tmp_path / "straight", words)
     straight.recorder.run_dir.mkdir()
     straight.train(StopSignal())
@@ -105,6 +111,19 @@ def test_stopped_anywhere_and_resumed_it_records_what_an_unbroken_run_does(tmp_p
     expected, found = parts(straight.models), parts(newest)
     assert_same(expected["learner"], found["learner"])
     assert_same(expected["progress"], found["progress"])
+
+
+def test_running_episodes_ask_for_as_many_environments(tmp_path):
+    words = ["--config=refil", *BATTLE, *tiny_overrides("refil", rollout_steps=8, t_max=40, test_interval=1000)]
+    run = Run(tmp_path, words)
+    run.train(StopSignal())
+    again = [*words, f"checkpoint_path={run.models}", "t_max=80"]
+    with pytest.raises(
+        UserError, match="here are 3: take batch_size_run=2, or begin new ones with rollout_steps=0"
+    ) as told:
+        Run(tmp_path, [*again, "batch_size_run=3"], 2).train(StopSignal())
+    assert "\n" not in str(told.value)
+    Run(tmp_path, [*again, "batch_size_run=3", "rollout_steps=0"], 3).train(StopSignal())
 
 
 def assert_same(one: Any, other: Any) -> None:

@@ -43,6 +43,11 @@ class ToyEnv(EntityEnv):
     """
 
     Args = Args
+    SUSPENDS = True
+    RUNNING = (
+        *("present", "sign_present", "varying", "shown", "sign_of", "allowed", "secret"),
+        *("t", "hits", "terminated", "truncated"),
+    )
 
     def __init__(self, args: Args, num_envs: int = 1, seed: int = 0, device: torch.device | str = "cpu") -> None:
         self.args = args

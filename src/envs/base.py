@@ -19,6 +19,7 @@ from torch import Tensor
 
 from utils.errors import UserError
 from utils.seeding import make_generator
+from utils.snapshots import restored, snapshot
 
 Env = TypeVar("Env", bound="EntityEnv")
 
@@ -159,6 +160,8 @@ class EntityEnv(ABC):
     SUSPENDS: ClassVar[bool] = False
     #: whether a test plays listed episodes, the same ones after any `seed`: then there are none for validation
     FIXED_TESTS: ClassVar[bool] = False
+    #: where it can: the attributes that running episodes consist of, all of them tensors
+    RUNNING: ClassVar[tuple[str, ...]] = ()
 
     spec: EnvSpec
     #: (B,) bool: which running episodes a fault of the game has cut short (`truncated`). Nothing of them counts: they
@@ -248,12 +251,24 @@ class EntityEnv(ABC):
         self.generator.set_state(state["generator"].cpu())
 
     def running(self) -> dict[str, Any]:
-        """What a checkpoint in the middle of episodes needs to go on with them, random stream included."""
-        raise NotImplementedError(f"{type(self).__name__} cannot save running episodes")
+        """What a checkpoint in the middle of episodes needs to go on with them, random stream included: copies, on the
+        CPU.
+        """
+        if not self.SUSPENDS:
+            raise NotImplementedError(f"{type(self).__name__} cannot save running episodes")
+        return {**self.state_dict(), **snapshot({name: getattr(self, name) for name in self.RUNNING})}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on with the episodes saved by `running`: the next step continues them."""
-        raise NotImplementedError(f"{type(self).__name__} cannot go on with saved episodes")
+        """Go on with the episodes saved by `running`: the next step continues them.
+
+        Raises:
+            ValueError: they are those of another number of environments, or of slots.
+        """
+        if not self.SUSPENDS:
+            raise NotImplementedError(f"{type(self).__name__} cannot go on with saved episodes")
+        self.load_state_dict(state)
+        for name in self.RUNNING:
+            setattr(self, name, restored(state[name], getattr(self, name)))
 
     def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
         """Return environment `index` as an RGB image, uint8 (height, width, 3). Agents in the slots `marked`, such as

@@ -25,7 +25,8 @@ def check_env(
             left in the middle of an episode, and not closed.
         steps: how long to play; at least until the episode limit has been reached.
         teams: teams to draw besides the training team. A size or a range ("2", "3-5") must hold in the first step.
-        repeatable: False leaves out the comparison of equal seeds (for a game that promises no such thing).
+        repeatable: False leaves out the comparison of equal seeds, and of episodes that are taken up again (for a game
+            that promises no such thing).
         varied: False leaves out that other seeds give other episodes (for an environment without chance).
 
     Raises:
@@ -40,6 +41,8 @@ def check_env(
     for name in env.SCRIPTED:
         checker.check_scripted(name)
     checker.check_seeding(repeatable, varied)
+    if env.SUSPENDS and repeatable:
+        checker.check_running()
 
 
 class _Checker:
@@ -234,7 +237,7 @@ class _Checker:
         env = self.env
         env.seed(11)
         first = self.record()
-        state = _stored(env.state_dict(), self)
+        state = _stored("state_dict", env.state_dict(), self)
         following = self.record()
         if repeatable:
             env.load_state_dict(state)
@@ -257,6 +260,30 @@ class _Checker:
             for _ in range(min(self.spec.episode_limit, 20)):
                 seen.append(_copy(self.env.step(random_legal(seen[-1].avail_mask, generator))))
         return seen
+
+    def check_running(self) -> None:
+        """Episodes that were saved in the middle go on as they would have, and so do those that follow."""
+        env = self.env
+        env.seed(11)
+        seen = self.go_on(env.reset(), 5)[-1]
+        state = env.running()
+        expected = self.go_on(seen, self.steps)
+        state = _stored("running", state, self)  # late: what was played since is none of its business
+        env.seed(12)
+        self.go_on(env.reset(), 5)
+        env.resume(state)
+        changed = _differences(expected, self.go_on(seen, self.steps))
+        self.demand(not changed, f"resume does not go on with the episodes that running saved: {changed} differs")
+
+    def go_on(self, seen: TimeStep, steps: int) -> list[TimeStep]:
+        """Steps after `seen` with the same choices for equal legal actions; where an episode ends, another begins."""
+        generator = make_generator(5, self.env.device)
+        shown = []
+        for _ in range(steps):
+            shown.append(_copy(self.env.step(random_legal(seen.avail_mask, generator))))
+            seen = _copy(self.env.reset(shown[-1].done))
+            shown.append(seen)
+        return shown
 
 
 def _fields(seen: TimeStep) -> dict[str, Tensor]:
@@ -287,8 +314,8 @@ def _differences(one: list[TimeStep], other: list[TimeStep]) -> str:
     return ""
 
 
-def _stored(state: dict[str, Any], checker: _Checker) -> dict[str, Any]:
-    """The state as a checkpoint gives it back."""
+def _stored(what: str, state: dict[str, Any], checker: _Checker) -> dict[str, Any]:
+    """The state, which is from `what`, as a checkpoint gives it back."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -296,6 +323,6 @@ def _stored(state: dict[str, Any], checker: _Checker) -> dict[str, Any]:
         loaded: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
     except Exception as error:
         raise AssertionError(
-            f"{checker.spec.name}: state_dict holds more than tensors and plain values: {error}"
+            f"{checker.spec.name}: {what} holds more than tensors and plain values: {error}"
         ) from error
     return loaded

@@ -14,6 +14,7 @@ from controllers.base import Controller, ControllerState
 from envs.base import EntityEnv, EnvSpec, TimeStep
 from runners.runner import Rollout, count_sent, device_of, moved
 from utils.seeding import make_generator
+from utils.snapshots import snapshot
 
 
 class Stream:
@@ -61,12 +62,12 @@ class Stream:
             nothing to learn from yet.
         """
         now = self._begin() if self._now is None else self._now
-        ended = []
+        ended: list[tuple[Tensor, dict[str, Tensor]]] = []
         closed: list[tuple[Tensor, EpisodeBatch]] = []
         for _ in range(self.steps):
             done = self._step(now, t_env)
             if len(done):
-                ended.append(now.figures(done))
+                ended.append((done, now.figures(done)))
                 closed.append((done, self._open.close(done, now.seen)))
                 self._restart(now, done)
         if self.pieces:
@@ -75,10 +76,13 @@ class Stream:
                 closed.append((going_on, self._open.close(going_on, now.seen)))
             self._cut(now)
         self._now = now
-        figures = {name: torch.cat([part[name] for part in ended]) for name in ended[0]} if ended else {}
+        figures: dict[str, Tensor] = {}
+        if ended:
+            order = _order(ended)
+            figures = {name: torch.cat([part[name] for _, part in ended])[order] for name in ended[0][1]}
         none = torch.zeros(0, device=self.env.device)
         return Rollout(
-            batch=_in_order(closed) if closed else None,
+            batch=EpisodeBatch.joined([batch for _, batch in closed]).at(_order(closed)) if closed else None,
             returns=figures.pop("return", none),
             lengths=figures.pop("ep_length", none.long()),
             comm_frequency=figures.pop("comm_frequency", None),
@@ -117,6 +121,8 @@ class Stream:
         now.state, now.seen = decision.state, seen
         # an agent that joins now did not do what its slot did before
         now.last_actions = actions.masked_fill(~(before.agent_mask & seen.agent_mask), -1)
+        if bool((now.lengths >= env.spec.episode_limit).logical_and_(~seen.done).any()):
+            raise RuntimeError(f"{env.spec.name} plays on after its limit of {env.spec.episode_limit} steps")
         return seen.done.nonzero().squeeze(1)
 
     @torch.no_grad()
@@ -137,7 +143,7 @@ class Stream:
         if self.pieces:
             stays = now.state["present"] & now.seen.agent_mask.to(self.device)
             memory = now.state["hidden"].masked_fill(~stays.unsqueeze(-1), 0.0).to(self.env.device)
-        self._open.begin(every, now.last_actions, memory, now.lengths.clone() if self.pieces else None)
+        self._open.begin(every, now.last_actions, memory, now.lengths if self.pieces else None)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -149,12 +155,22 @@ class Stream:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue with the rounds that would have followed `state_dict`."""
+        """Continue with the rounds that would have followed `state_dict`.
+
+        Raises:
+            ValueError: its episodes are running in another number of environments.
+        """
         self.generator.set_state(state["generator"].cpu())
         self._now = None
-        if state["now"] is None:
+        if state.get("now") is None:  # before the first round, or by a `Runner`
             self.env.load_state_dict(state["env"])
             return
+        there, here = len(state["now"]["lengths"]), self.env.num_envs
+        if there != here:
+            raise ValueError(
+                f"episodes are running in {there} environments, here are {here}: take batch_size_run={there}, or begin "
+                "new ones with rollout_steps=0"
+            )
         self.env.resume(state["env"])
         self._now = _Now.of(state["now"], self.env.device, self.device)
         self._open.load_state_dict(state["open"])
@@ -196,7 +212,7 @@ class _Now:
         """Everything, as tensors on the CPU."""
         counts = {name: getattr(self, name) for name in self._COUNTS}
         seen = {**self.seen._asdict(), "info": dict(self.seen.info)}
-        return on_cpu({"seen": seen, "state": self.state, **counts})
+        return snapshot({"seen": seen, "state": self.state, **counts})
 
     @classmethod
     def of(cls, saved: Mapping[str, Any], env_device: torch.device, device: torch.device) -> "_Now":
@@ -206,8 +222,8 @@ class _Now:
         step = TimeStep(**{name: value.to(env_device) for name, value in seen.items()}, info=info)
         now = cls(step, {name: value.to(device) for name, value in saved["state"].items()})
         for name in cls._COUNTS:
-            value = saved[name]
-            setattr(now, name, value if value is None else value.to(env_device))
+            value = saved[name]  # some are counted on in place
+            setattr(now, name, value if value is None else value.to(env_device, copy=True))
         return now
 
 
@@ -235,6 +251,7 @@ class OpenEpisodes:
                 self._starts[name][rows] = new
             elif value is not None:  # the first time, when it is for all
                 self._starts[name] = value.clone()
+        self.lengths[rows] = 0
 
     def add(self, seen: TimeStep, actions: Tensor, after: TimeStep) -> None:
         """In every environment `actions (B, A)` answered `seen`, and led to `after`."""
@@ -245,7 +262,9 @@ class OpenEpisodes:
         self.lengths += 1
 
     def close(self, rows: Tensor, last: TimeStep) -> EpisodeBatch:
-        """What was played in the environments `rows (R,)`, and ended, for now, with `last`, the time step of all."""
+        """What was played in the environments `rows (R,)`, and ended, for now, with `last`, the time step of all.
+        `begin` is due there.
+        """
         self._observe(last, rows)
         lengths = self.lengths[rows]
         steps = int(lengths.max())
@@ -257,7 +276,6 @@ class OpenEpisodes:
             value = store[:, : real.shape[1]].index_select(0, rows)
             values[name] = value.masked_fill_(~real.reshape(*real.shape, *[1] * (value.dim() - 2)), 0)
         values["avail_mask"][..., 0] |= ~observed[:, :, None]
-        self.lengths[rows] = 0
         return EpisodeBatch(
             **values, filled_mask=played, **{name: start.index_select(0, rows) for name, start in self._starts.items()}
         )
@@ -279,8 +297,8 @@ class OpenEpisodes:
     def state_dict(self) -> dict[str, Any]:
         """The steps in use, as tensors on the CPU."""
         steps = int(self.lengths.max())
-        data = {name: store[:, : steps + (name in OBSERVED)].clone() for name, store in self._data.items()}
-        return on_cpu({"data": data, "lengths": self.lengths, "starts": self._starts})
+        data = {name: store[:, : steps + (name in OBSERVED)] for name, store in self._data.items()}
+        return snapshot({"data": data, "lengths": self.lengths, "starts": self._starts})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` saved."""
@@ -288,21 +306,12 @@ class OpenEpisodes:
             value = state["data"][name]
             store[:, : value.shape[1]] = value.to(store.device)
         self.lengths.copy_(state["lengths"])
-        self._starts = {name: value.to(self.lengths.device) for name, value in state["starts"].items()}
+        device = self.lengths.device
+        self._starts = {name: value.to(device, copy=True) for name, value in state["starts"].items()}
 
 
-def _in_order(closed: Sequence[tuple[Tensor, EpisodeBatch]]) -> EpisodeBatch:
-    """One batch of all, environment after environment, so that neighbours are of all times of a round; with the numbers
-    of the environments (R,) that they come from.
+def _order(parts: Sequence[tuple[Tensor, Any]]) -> Tensor:
+    """Where in a row of all `parts`, each with the numbers of its environments (R,), those of environment 0 are, in the
+    order in which they ended, then those of environment 1, ...: so neighbours are of all times of a round.
     """
-    order = torch.cat([rows for rows, _ in closed]).argsort(stable=True)
-    return EpisodeBatch.joined([batch for _, batch in closed]).at(order)
-
-
-def on_cpu(state: Any) -> Any:
-    """`state`, of tensors in dictionaries, in memory of its own on the CPU."""
-    if isinstance(state, Tensor):
-        return state.detach().clone().cpu()
-    if isinstance(state, Mapping):
-        return {name: on_cpu(value) for name, value in state.items()}
-    return state
+    return torch.cat([rows for rows, _ in parts]).argsort(stable=True)

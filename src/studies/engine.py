@@ -334,8 +334,8 @@ def batch_of(settings: Mapping[str, Any]) -> str:
     if registry("learners")[settings["learner"]].ON_POLICY:
         parts = settings["num_mini_batch"]
         steps = settings.get("rollout_steps")  # earlier versions had none
-        whole = f"pieces of {steps} steps" if steps else whole
-        return f"{settings['batch_size_run']} fresh {whole}" + f", in {parts} mini-batches" * (parts > 1)
+        fresh = f"x {steps} fresh steps" if steps else f"fresh {whole}"
+        return f"{settings['batch_size_run']} {fresh}" + f", in {parts} mini-batches" * (parts > 1)
     if settings["sequence_length"]:
         return f"{settings['batch_size']} pieces of {settings['sequence_length']} steps"
     return f"{settings['batch_size']} {whole}"

@@ -165,6 +165,33 @@ class StrangeState(ToyEnv):
         return {**super().state_dict(), "args": self.args}
 
 
+class ForgetsPlace(ToyEnv):
+    RUNNING = tuple(name for name in ToyEnv.RUNNING if name != "t")
+
+
+class ForgetsChance(ToyEnv):
+    def running(self) -> dict[str, Any]:
+        return {**super().running(), "generator": torch.Generator().manual_seed(3).get_state()}
+
+
+class SavesWhatChanges(ToyEnv):
+    """What it saves is what it goes on with."""
+
+    def _step(self, actions: torch.Tensor) -> TimeStep:
+        seen, hits = super()._step(actions), self.hits
+        self.hits = self.saved.copy_(hits) if hasattr(self, "saved") else hits
+        return seen
+
+    def running(self) -> dict[str, Any]:
+        self.saved = self.hits
+        return {**super().running(), "hits": self.saved}
+
+
+class StrangeRunning(ToyEnv):
+    def running(self) -> dict[str, Any]:
+        return {**super().running(), "args": self.args}
+
+
 class IllegalScript(ToyEnv):
     SCRIPTED = {"bad": lambda spec: lambda seen, generator: seen.agent_mask.long()}  # noqa: RUF012
 
@@ -185,6 +212,10 @@ class WildScript(ToyEnv):
         (AlwaysTheSame, "repeats the first"),
         (ForgetsState, "load_state_dict does not continue"),
         (StrangeState, "state_dict holds more"),
+        (ForgetsPlace, "resume does not go on .* truncated differs"),
+        (ForgetsChance, "resume does not go on"),
+        (SavesWhatChanges, r"resume does not go on .* info\['hits'\] differs"),
+        (StrangeRunning, "running holds more"),
         (IllegalScript, "an illegal action"),
         (WildScript, "is not one of 4"),
     ],
@@ -290,3 +321,20 @@ def test_a_specification_that_points_at_nobody_is_refused() -> None:
     with pytest.raises(ValueError, match="points='enemies' is not one of"):
         EnvSpec("odd", 2, 4, 3, 0, 4, 9, points="enemies")
     assert EnvSpec("team", 2, 2, 3, 0, 4, 9, points="teammates").actions == 6
+
+
+def test_what_cannot_be_saved_in_the_middle_says_so() -> None:
+    class CannotSuspend(ToyEnv):
+        SUSPENDS = False
+
+    check_env(build(CannotSuspend))
+    for act in (lambda env: env.running(), lambda env: env.resume({})):
+        with pytest.raises(NotImplementedError, match="CannotSuspend cannot"):
+            act(build(CannotSuspend))
+
+
+@pytest.mark.parametrize("sizes", [{"num_envs": 4}, {"slots": 5}])
+def test_episodes_of_other_sizes_are_not_taken_up(sizes: dict[str, int]) -> None:
+    state = build(ToyEnv).running()
+    with pytest.raises(ValueError, match=r"saved was torch.bool \(3, 4\), here is torch.bool"):
+        build(ToyEnv, **sizes).resume(state)

@@ -97,6 +97,10 @@ FAULTS: list[tuple[str | tuple[str, ...], str]] = [
     # --- collecting and exploring ------------------------------------------------------------------------------------
     ("runner=paralel", "the nearest is 'parallel'"),
     ("batch_size_run=0", "batch_size_run=0 (command line): must be at least 1"),
+    ("rollout_steps=-1", "rollout_steps=-1 (command line): must be at least 0"),
+    ("rollout_steps=2.5", "rollout_steps=2.5 (command line): must be a whole number"),
+    ("rollout_steps=9 runner=parallel", "rollout_steps=9 needs runner=vector"),
+    (f"{MAPPO} rollout_steps=100000000", "rollout_steps=100000000: this run needs"),
     ("training_iters=0", "training_iters=0"),
     ("steps_per_update=-1", "steps_per_update=-1"),
     ("view=fulll", "view='fulll' (command line): must be one of local, full, periodic, joint; the nearest is 'full'"),

@@ -62,7 +62,7 @@ def on_policy_loss_and_gradients(learner, batch):
 @pytest.mark.parametrize(("kind", "rearrangement"), batches.REARRANGED)
 def test_loss_and_gradients_do_not_depend_on_slots(kind, rearrangement):
     spec = batches.spec_for(kind)
-    batch = batches.random_batch(spec)
+    batch = batches.batch_for(kind, spec)
     groups = torch.rand(4, spec.entities, generator=torch.Generator().manual_seed(1)) < 0.5
     other, layout = rearrangement(batch, spec)
     other_spec = batches.spec_for(kind, agents=layout.new_agents, others=layout.new_others)
@@ -136,7 +136,7 @@ def test_steps_of_actors_do_not_depend_on_slots(kind, rearrangement):
 )
 def test_values_follow_their_agents(kind):
     spec = batches.spec_for(kind)
-    batch = batches.random_batch(spec)
+    batch = batches.batch_for(kind, spec)
     for rearrangement in (batches.padded, batches.permuted):
         other, layout = rearrangement(batch, spec)
         other_spec = batches.spec_for(kind, agents=layout.new_agents, others=layout.new_others)
@@ -156,7 +156,7 @@ def test_values_follow_their_agents(kind):
 @pytest.mark.parametrize("kind", batches.KINDS)
 def test_trimming_a_padded_batch_changes_nothing(kind):
     spec = batches.spec_for(kind)
-    batch = batches.random_batch(spec)
+    batch = batches.batch_for(kind, spec)
     wide, layout = batches.padded(batch, spec)
     wide = batches.rearrange(batch, layout, garbage=0.0)  # trim reads padding as the replay leaves it
     if kind in batches.FIXED:  # the slots stay

@@ -1,6 +1,7 @@
 """MAPPO by hand: advantages, the clipped objective, entropies; the policy recomputed is the policy that acted."""
 
 import math
+from dataclasses import replace
 
 import batches
 import pytest
@@ -12,6 +13,7 @@ from components.episodes import EpisodeBatch
 from controllers.entity import Unroll
 from learners.mappo import clipped
 from runners.runner import Runner
+from runners.stream import Stream
 from utils.masking import fill_illegal
 
 GAMMA, LAMBDA, CLIP, ENTROPY = 0.5, 0.5, 0.2, 0.1
@@ -77,6 +79,20 @@ def test_advantages_by_hand(logits):
     lesson = learner_with(logits, gae_lambda=LAMBDA)._judge(batch)
     assert lesson.advantages.tolist() == [ADVANTAGES[step] for step in ORDER]
     assert lesson.returns.tolist() == [ADVANTAGES[step] + VALUES[step].item() for step in ORDER]
+
+
+def test_a_piece_that_is_cut_bootstraps_from_its_last_observation(logits):
+    """The first episode goes on after its three steps, worth 4 then. The second one is cut where its time limit was
+    before; what follows is the third piece, which terminates.
+    """
+    batch = two_agents_three_actions()
+    batch.terminated[0, 2] = batch.truncated[1, 1] = False
+    batch.entities[0, 3], batch.entities[2, 0] = 4.0, 10.0
+    lesson = learner_with(logits, gae_lambda=LAMBDA)._judge(batch)
+    last = 3 + 0.5 * 4 - 8
+    middle = 2 + 0.5 * 8 - 6 + 0.25 * last
+    before = [ADVANTAGES[(1, 0)], ADVANTAGES[(1, 1)]]
+    assert lesson.advantages.tolist() == [1 + 0.5 * 6 - 2 + 0.25 * middle, middle, last, *before, 5 - 10]
 
 
 def test_without_gae_advantages_are_returns_less_the_value(logits):
@@ -240,6 +256,25 @@ def test_the_first_update_is_on_the_acting_policy():
     assert again.updates == 6
 
 
+def test_the_first_update_on_pieces_is_on_the_acting_policy():
+    """Also where they begin in the middle of an episode: with what was remembered then."""
+    env = make_toy(num_envs=6, seed=1, team="varying")
+    learner = batches.make_learner("mappo", env.spec, ppo_epochs=1, num_mini_batch=2)
+    learner.controller.selector = SoftPolicies(lambda t: 0.0)
+    stream = Stream(env, learner.controller, 0, 5, pieces=True)
+    stream.play()
+    batch = stream.play().batch
+    assert (batch.start_steps > 0).sum() > 2
+    lessons, _ = learner.prepare(batch)
+    for lesson in lessons:
+        _, figures = learner.loss(lesson)
+        assert float(figures["approx_kl"]) == pytest.approx(0, abs=1e-6)
+    acted = torch.cat([lesson.log_probs[lesson.data.agent_mask[lesson.data.acts]] for lesson in lessons])
+    forgetful = replace(batch, start_memory=None)
+    again = torch.cat([x.log_probs[x.data.agent_mask[x.data.acts]] for x in learner.prepare(forgetful)[0]])
+    assert (acted - again).abs().max() > 0.01
+
+
 def test_each_network_is_clipped_by_itself():
     spec = batches.make_spec()
     learner = batches.make_learner("mappo", spec, grad_norm_clip=0.01, ppo_epochs=1)
@@ -250,14 +285,18 @@ def test_each_network_is_clipped_by_itself():
         assert norm == pytest.approx(0.01, rel=0.01)
 
 
-def test_signs_are_learnt():
-    """A random agent reads its sign a third of the time or a little more, where some actions are illegal."""
+@pytest.mark.parametrize("steps", [0, 5])
+def test_signs_are_learnt(steps):
+    """From whole episodes, and from pieces. A random agent reads its sign a third of the time or a little more, where
+    some actions are illegal.
+    """
     env = make_toy(num_envs=32, seed=3, team="1-3")
     learner = batches.make_learner("mappo", env.spec, lr=0.01, gamma=0.9, num_mini_batch=2)
-    runner = Runner(env, learner.controller, seed=0)
+    acts = learner.controller
+    runner = Stream(env, acts, 0, steps, pieces=True) if steps else Runner(env, acts, seed=0)
     scores = []
     for _ in range(25):
-        batch = runner.play(explore=True).batch
+        batch = runner.play().batch
         scores.append(float(batch.reward[batch.filled_mask].mean()))
         learner.train(batch, 0)
     assert scores[0] < 0.55

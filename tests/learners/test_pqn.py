@@ -55,6 +55,20 @@ def test_targets_look_further_ahead_with_lambda():
     assert targets[1, 0].tolist() == [3 + 0.5 * (2.0 + 3.5)] * 2
 
 
+def test_a_piece_that_is_cut_is_worth_what_its_last_observation_promises():
+    """The first episode is not over after its two steps, nor is the second one: neither has come to its time limit. The
+    third one has ended after the one that it begins with.
+    """
+    batch = two_agents_three_actions()
+    batch.terminated[0, 1] = batch.truncated[1, 1] = False
+    expected = [[[1 + 1.5, 1 + 2.0], [2 + 3.0, 2 + 3.0]], [[3 + 2.0, 3 + 2.0], [4 + 3.0, 4 + 3.0]], [[5, 5], [0, 0]]]
+    torch.testing.assert_close(targets_of(learner_that_says(VALUES, td_lambda=0.0), batch), torch.tensor(expected))
+    # lambda 0.5: no return of one piece goes into another
+    expected[0][0] = [1 + 0.5 * (1.5 + 2.5), 1 + 0.5 * (2.0 + 2.5)]
+    expected[1][0] = [3 + 0.5 * (2.0 + 3.5)] * 2
+    torch.testing.assert_close(targets_of(learner_that_says(VALUES, td_lambda=0.5), batch), torch.tensor(expected))
+
+
 @pytest.mark.parametrize("kind", ["pqn", "pqn_refil", "pqn_copa"])
 def test_nothing_is_learnt_through_targets(kind, monkeypatch):
     spec = batches.spec_for(kind)

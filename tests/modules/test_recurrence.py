@@ -1,4 +1,4 @@
-"""Streams: each presence of an agent is read from its first step to its last, from an empty state."""
+"""Streams: each presence of an agent is read from its first step to its last, from an empty or a given state."""
 
 import pytest
 import torch
@@ -13,6 +13,18 @@ def test_streams_by_hand():
     assert streams.counts == [3, 2, 1, 1]
     # flat index of step t and agent a: 2 t + a
     assert streams.order.tolist() == [0, 3, 9, 2, 5, 4, 6]
+
+
+def test_streams_start_from_what_is_given():
+    """The same streams; in either view from the same state."""
+    torch.manual_seed(0)
+    present = torch.tensor([[[1, 0], [1, 1], [1, 1], [1, 0], [0, 1]]]).bool()
+    layer, x, start = StreamGRU(3, 4), torch.randn(2, 10, 3), torch.randn(3, 4)
+    states = layer(x, make_streams(present)._replace(start=start))
+    for view in range(2):
+        for first, state in zip((0, 3, 9), start, strict=True):
+            torch.testing.assert_close(states[view, first], layer.step(x[view, first], state))
+        torch.testing.assert_close(states[view, 5], layer.step(x[view, 5], states[view, 3]))
 
 
 def test_nobody_there():

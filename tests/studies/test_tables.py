@@ -114,6 +114,14 @@ def test_scripted_teams_alone_have_learnt_nothing(tmp_path):
             "64 fresh episodes of at most 150 steps, in 4 mini-batches",
         ),
         (
+            ["--config=mappo", "--env-config=sc2_sz", "batch_size_run=64", "num_mini_batch=4", "rollout_steps=16"],
+            "64 x 16 fresh steps, in 4 mini-batches",
+        ),
+        (
+            ["--config=refil", "--env-config=sc2_sz", "rollout_steps=16", "batch_size=8"],
+            "8 episodes of at most 150 steps",
+        ),
+        (
             ["--config=mappo", "--env-config=resource_collection", "batch_size_run=8"],
             "8 fresh episodes of at most 145 steps",
         ),

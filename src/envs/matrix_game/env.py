@@ -40,6 +40,8 @@ class MatrixGameEnv(EntityEnv):
 
     Args = MatrixGameArgs
     FIXED_TESTS = True
+    SUSPENDS = True
+    RUNNING = ("_types", "_payoff", "_consistent", "_over")
 
     def __init__(self, args: MatrixGameArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
         super().__init__(num_envs, seed, device)

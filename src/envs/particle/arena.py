@@ -7,6 +7,7 @@ features, U actions.
 
 from abc import abstractmethod
 from collections.abc import Collection
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ class ArenaEnv(EntityEnv):
     """A batch of worlds. Agents have the slots from 0 on, landmarks those from A on. They start anywhere in the square
     from -1 to 1, at rest. Landmarks stay, and nobody bumps into them. Episodes are truncated and never terminate.
     """
+
+    SUSPENDS = True
+    RUNNING: ClassVar[tuple[str, ...]] = ("_present", "_position", "_velocity", "_steps", "_over")
 
     def __init__(self, spec: EnvSpec, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
         super().__init__(num_envs, seed, device)

@@ -35,6 +35,8 @@ class MessageEnv(ArenaEnv):
     itself, and what it knows.
     """
 
+    RUNNING = (*ArenaEnv.RUNNING, "_goal", "_said")
+
     def __init__(
         self,
         name: str,

@@ -51,6 +51,7 @@ class NavigationEnv(ArenaEnv):
     """Reward: less the nearest agent's distance to each landmark, and 1 for each pair of agents that overlap."""
 
     Args = NavigationArgs
+    RUNNING = (*ArenaEnv.RUNNING, "_collisions")
 
     def __init__(self, args: NavigationArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
         self.args = args = _completed(args, ())

@@ -15,6 +15,7 @@ from torch import Tensor
 from envs.base import NAME, EnvSpec
 from envs.starcraft.engine import Order, Orders, Units
 from envs.starcraft.scenarios import MAP_SIZE, UNITS, Scenario, UnitTable, UnitType
+from utils.snapshots import restored, snapshot
 
 #: Actions: 0 no-op (absent or dead only), 1 stop, 2-5 move, 6 + e target the unit in slot e.
 STOP, FIRST_MOVE, FIRST_TARGET = 1, 2, 6
@@ -238,13 +239,13 @@ class Score:
 
     def running(self) -> dict[str, Tensor]:
         """What it knows of running battles and could not know from their units, on the CPU."""
-        return {"lowest": self._lowest.cpu(), "scale": self._scale.cpu(), "killed": self.killed.cpu()}
+        return snapshot({"lowest": self._lowest, "scale": self._scale, "killed": self.killed})
 
     def resume(self, state: Mapping[str, Tensor]) -> None:
         """After `begin` in all battles: these have been played on since, as `running` saved it."""
-        device = self._scale.device
-        self._lowest, self._scale = state["lowest"].to(device), state["scale"].to(device)
-        self.killed = state["killed"].to(device)
+        self._lowest = restored(state["lowest"], self._lowest)
+        self._scale = restored(state["scale"], self._scale)
+        self.killed = restored(state["killed"], self.killed)
 
     def settle(self, units: Units, battle_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the reward, whether the battle is over, and whether the team has just won, each (B,).

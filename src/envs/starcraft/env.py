@@ -78,6 +78,7 @@ class StarCraftEnv(EntityEnv):
     SCRIPTED = SCRIPTED
     POINTS = True
     SUSPENDS = True
+    RUNNING = ("_steps", "_terminated", "_truncated", "_won", "_tags")
 
     def __init__(self, args: StarCraftArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
         args = self.fit(args, ())
@@ -268,21 +269,16 @@ class StarCraftEnv(EntityEnv):
         )
 
     def running(self) -> dict[str, Any]:
-        own = {name: getattr(self, f"_{name}").cpu() for name in self._RUNNING}
-        return {**self.state_dict(), **own, "engine": self.engine.running(), "score": self._score.running()}
+        return {**super().running(), "engine": self.engine.running(), "score": self._score.running()}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        self.load_state_dict(state)
-        for name in self._RUNNING:
-            setattr(self, f"_{name}", state[name].to(self.device))
+        super().resume(state)
         self._units = self.engine.resume(state["engine"])
         everywhere = torch.arange(self.num_envs, device=self.device)
         self._encoder.begin(everywhere, self._units.type, self._tags)
         self._score.begin(everywhere, self._units)
         self._score.resume(state["score"])
         self._view = self._encoder.view(self._units)
-
-    _RUNNING = ("steps", "terminated", "truncated", "won", "tags")
 
     def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
         return draw(self._units, self._encoder.table, index, marked)

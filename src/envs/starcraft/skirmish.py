@@ -17,6 +17,7 @@ from torch import Tensor
 from envs.starcraft.engine import LOOPS_PER_STEP, BattleEngine, Order, Orders, Units
 from envs.starcraft.scenarios import LOOPS_PER_SECOND, MAP_SIZE, UnitTable, UnitType
 from envs.starcraft.traits import ARRIVED, OFF_MAP, OWN, SECOND_CHOICE, Traits
+from utils.snapshots import snapshot
 
 #: Shields come back at this rate once a unit has not been damaged for this long (points per second, seconds).
 SHIELD_REGENERATION = 2.0
@@ -134,7 +135,7 @@ class SkirmishEngine(BattleEngine):
         return own
 
     def running(self) -> dict[str, Tensor]:
-        return {name: getattr(self, f"_{name}").clone().cpu() for name in ("type", *self._RUNNING)}
+        return snapshot({name: getattr(self, f"_{name}") for name in ("type", *self._RUNNING)})
 
     @torch.no_grad()
     def resume(self, state: Mapping[str, Tensor]) -> Units:

@@ -38,6 +38,7 @@ from envs.particle.resource_collection.world import HALF_WIDTH, World, merge, ra
 from envs.teams import fit_slots
 from utils.errors import UserError
 from utils.paths import find_path
+from utils.snapshots import restored, snapshot
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class ResourceCollectionEnv(EntityEnv):
     Args = ResourceCollectionArgs
     SCRIPTED = SCRIPTED
     FIXED_TESTS = True
+    SUSPENDS = True
 
     def __init__(
         self, args: ResourceCollectionArgs, num_envs: int, seed: int, device: torch.device | str = "cpu"
@@ -109,6 +111,13 @@ class ResourceCollectionEnv(EntityEnv):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self._next = state["next"]
+
+    def running(self) -> dict[str, Any]:
+        return {**super().running(), **snapshot(self._world._asdict())}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        super().resume(state)
+        self._world = World(**{name: restored(state[name], now) for name, now in self._world._asdict().items()})
 
     def _reset(self, env_mask: Tensor, team: str | None) -> TimeStep:
         parsed = parse_team(self.args.train_team if team is None else team, self.args.varying)
