@@ -117,6 +117,7 @@ def test_running_episodes_ask_for_as_many_environments(tmp_path):
     words = ["--config=refil", *BATTLE, *tiny_overrides("refil", rollout_steps=8, t_max=40, test_interval=1000)]
     run = Run(tmp_path, words)
     run.train(StopSignal())
+    assert [folder.name for folder in run.folders()] == ["48"]  # rounds of 2 environments and 8 steps
     again = [*words, f"checkpoint_path={run.models}", "t_max=80"]
     with pytest.raises(
         UserError, match="here are 3: take batch_size_run=2, or begin new ones with rollout_steps=0"

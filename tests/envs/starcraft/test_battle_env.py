@@ -227,6 +227,32 @@ def test_the_same_seed_gives_the_same_episodes():
     assert torch.equal(one.reset().entities, two.reset().entities)
 
 
+@pytest.mark.parametrize(("scenario", "team"), [("mmm", "6-8"), ("3s5z", "8")])
+def test_battles_go_on_elsewhere_where_they_were_saved(scenario, team):
+    """In the thick of it: one is won, in others some have fallen, and some have healed of what has been paid for."""
+    one, two = (make(8, seed, scenario=scenario, train_team=team, episode_limit=60) for seed in (1, 2))
+    act, generator = one.SCRIPTED["focus_fire"](one.spec), torch.Generator()
+    seen, healed = one.reset(), torch.zeros(8, dtype=torch.bool)
+    while not ((healed | (scenario != "mmm")) & (seen.info["enemies_killed"] > 0) & ~seen.done).any() or not (
+        seen.info["battle_won"].any()
+    ):
+        seen = one.step(act(seen, generator))
+        assert not seen.done.all()
+        units, foes = one._units, one.spec.agents
+        healed = ((units.health + units.shield)[foes:] > one._score._lowest + 1).any(0)
+    state = one.running()
+    two.reset()
+    two.resume(state)
+    for step in range(40):
+        actions = act(seen, generator)
+        seen, again = one.step(actions), two.step(actions)
+        if step % 8 == 7:
+            seen, again = one.reset(seen.done), two.reset(again.done)
+        for name, value in {**seen._asdict(), **seen.info}.items():
+            if name != "info":
+                assert torch.equal(value, {**again._asdict(), **again.info}[name]), (step, name)
+
+
 def test_who_else_is_reset_does_not_matter():
     one, two = make(6, seed=1), make(6, seed=1)
     first = one.reset()
