@@ -14,12 +14,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    result: Tensor = _Linear.apply(x, weight, bias) if torch.is_grad_enabled() else product(x, weight, bias)
-    return result
+    if torch.is_grad_enabled():
+        result: Tensor = _Linear.apply(x, weight, bias)
+        return result
+    return product(_rows(x), weight, bias).view(*x.shape[:-1], len(weight))
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.reshape(-1, x.shape[-1])
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As `linear`, without gradients and in the type that `x` has.
+    """`x (R, I)`, `weight (O, I)`, `bias (O,)` -> (R, O), without gradients and in the type that `x` has.
 
     oneDNN makes float32 products on a CPU with all that its vectors can do; the library that torch asks first (MKL)
     does so on processors of its own maker alone, and is 2.5 times as slow on others.
@@ -36,7 +42,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        result = product(x.reshape(-1, x.shape[-1]), weight, bias)
+        result = product(_rows(x), weight, bias)
         # no view: what follows may write into it
         return torch.ops.aten._unsafe_view(result, (*x.shape[:-1], len(weight)))
 
@@ -45,9 +51,9 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
-        rows = grad.reshape(-1, grad.shape[-1])
+        rows = _rows(grad)
         return (
-            product(grad, weight.t()) if for_x else None,
-            product(x.reshape(-1, x.shape[-1]).t(), rows.t()).t() if for_weight else None,
+            product(rows, weight.t()).view_as(x) if for_x else None,
+            product(_rows(x).t(), rows.t()).t() if for_weight else None,
             rows.sum(dim=0) if for_bias else None,
         )
