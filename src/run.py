@@ -11,6 +11,7 @@ from evaluating import evaluate
 from learners.experts import expert_config
 from teaching import teach
 from training import Training
+from utils.allocator import keep_freed_memory
 from utils.config import Config
 from utils.errors import UserError
 from utils.interrupt import StopSignal
@@ -42,6 +43,7 @@ def teaches(config: Config) -> bool:
 def run(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation:
     """Carry out the experiment that `config` describes and return its last test."""
     check(config)
+    keep_freed_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.evaluate:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.layers.attention import EntityAttention
-from modules.layers.linear import scaled_linear
+from modules.layers.linear import Linear, scaled_linear
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -57,8 +57,8 @@ class GaussianHead(nn.Module):
 
         def branch() -> nn.Module:
             if not hidden:
-                return nn.Linear(in_dim, out_dim)
-            return nn.Sequential(nn.Linear(in_dim, in_dim), nn.ReLU(), nn.Linear(in_dim, out_dim))
+                return Linear(in_dim, out_dim)
+            return nn.Sequential(Linear(in_dim, in_dim), nn.ReLU(), Linear(in_dim, out_dim))
 
         self.mean, self.log_variance = branch(), branch()
 
@@ -84,7 +84,7 @@ class Coach(nn.Module):
         Returns:
             (M, A, embed)
         """
-        encoding: Tensor = self.attention(torch.relu(self.embed(inputs)), (mask,))[0]
+        encoding: Tensor = self.attention(torch.relu_(self.embed(inputs)), (mask,))[0]
         return encoding
 
     def strategies(self, encoding: Tensor) -> Gaussian:
@@ -119,6 +119,6 @@ class Posterior(nn.Module):
         Returns:
             a distribution over strategies (M, A, Z)
         """
-        embedded = torch.relu(self.embed(inputs))
+        embedded = torch.relu_(self.embed(inputs))
         gaussian: Gaussian = self.head(self.attention(embedded, (mask,), None, pairs)[0])
         return gaussian

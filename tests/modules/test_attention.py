@@ -60,6 +60,16 @@ def test_mean_over_present_agents():
         torch.testing.assert_close(got[m], want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("beside", [0, 2])
+def test_read_out_is_two_layers_one_after_the_other(layer, beside):
+    following = torch.nn.Linear(5 + beside, 3)
+    seen, extra = torch.randn(2, 4, 3, 8), torch.randn(4, 3, beside)
+    got = layer.read_out(seen, following, extra if beside else None)
+    out = layer.out(seen)
+    want = following(torch.cat([out, extra.expand(2, -1, -1, -1)], dim=-1))
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
 def test_gradients_are_finite_where_nothing_is_seen(layer):
     x = torch.randn(2, 5, 6, requires_grad=True)
     layer(x, (torch.zeros(2, 3, 5, dtype=torch.bool),), torch.randn(2, 3, 3)).sum().backward()

@@ -128,13 +128,6 @@ def test_monotone_in_every_present_agent(name, inputs):
     assert (q.grad[~present] == 0).all()
 
 
-def test_read_out_is_the_two_layers_one_after_the_other(inputs):
-    spec, _ = inputs
-    net = batches.make_mixer("flex_qmix", spec).w1
-    seen = torch.randn(7, batches.EMBED)
-    torch.testing.assert_close(net._read_out(seen), net.final(net.attention.out(seen)), rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("encoded", [False, True])
 def test_mean_is_the_mean_of_the_present_agents_vectors(encoded, inputs):
     spec, state = inputs

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from modules.agents.heads import ActionHead, HeadSizes, MessageHead, PairHead, SlotHead, Targets
 from modules.layers.attention import EntityAttention
@@ -115,10 +114,10 @@ class EntityAgent(nn.Module):
         Returns:
             (K, M, A, H)
         """
-        seen = self.attention(F.relu(self.embed_norm(self.embed(rows.inputs))), masks, private, rows.pairs)
-        if private.shape[-1] > 0:
-            seen = torch.cat([seen, private.expand(len(masks), *private.shape)], dim=-1)
-        return F.relu(self.merge_norm(self.merge(seen)))
+        x = torch.relu_(self.embed_norm(self.embed(rows.inputs)))
+        seen = self.attention.attend(x, masks, private, rows.pairs)
+        merged = self.attention.read_out(seen, self.merge, private if private.shape[-1] > 0 else None)
+        return torch.relu_(self.merge_norm(merged))
 
     def remember(self, seen: Tensor, hidden: Tensor, joined: Tensor) -> Tensor:
         """One step of the memory.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modules.layers.inputs import PAIR_FEATURES, Rows
-from modules.layers.linear import normalised, scaled_linear
+from modules.layers.linear import Linear, normalised, scaled_linear
 
 #: Hidden units for a pair of an agent and its target.
 PAIR_DIM = 32
@@ -76,10 +76,10 @@ class ActionHead(nn.Module):
         """`outputs`: how many actions, as the network knows them."""
         super().__init__()
         state, strategy = sizes.state, sizes.strategy
-        self.plain: nn.Module = nn.Linear(state, outputs)
+        self.plain: nn.Module = Linear(state, outputs)
         if strategy or sizes.layers > 1:
             norm = [normalised(state, True)] if sizes.norm else []
-            self.plain = nn.Sequential(nn.Linear(state + strategy, state), *norm, nn.ReLU(), nn.Linear(state, outputs))
+            self.plain = nn.Sequential(Linear(state + strategy, state), *norm, nn.ReLU(), Linear(state, outputs))
 
     def targets(self, rows: Rows, masks: tuple[Tensor, ...]) -> tuple[Targets, ...]:
         """What `forward` reads beside the states, in each of several views of the same entities.
@@ -144,7 +144,7 @@ class PairHead(ActionHead):
         self.pair_own = scaled_linear(inputs, PAIR_DIM, relu=True, bias=False)
         self.pair_target = scaled_linear(inputs, PAIR_DIM, relu=True, bias=False)
         self.pair_features = scaled_linear(PAIR_FEATURES, PAIR_DIM, relu=True, bias=False)
-        self.pair_out = nn.Linear(PAIR_DIM, 1, bias=False)
+        self.pair_out = Linear(PAIR_DIM, 1, bias=False)
 
     def targets(self, rows: Rows, masks: tuple[Tensor, ...]) -> tuple[Targets, ...]:
         assert rows.pairs is not None

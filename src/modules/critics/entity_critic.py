@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from modules.critics.value_norm import ValueNorm
 from modules.layers.attention import EntityAttention
-from modules.layers.linear import scaled_linear
+from modules.layers.linear import Linear, scaled_linear
 from utils.masking import full_view
 
 
@@ -41,7 +40,7 @@ class TeamValue(nn.Module):
             *(sizes.embed, sizes.embed, sizes.embed, sizes.heads), pair_features=sizes.pair_features
         )
         self.head = nn.Sequential(
-            scaled_linear(2 * sizes.embed, sizes.embed, relu=True), nn.ReLU(), nn.Linear(sizes.embed, 1)
+            scaled_linear(2 * sizes.embed, sizes.embed, relu=True), nn.ReLU(), Linear(sizes.embed, 1)
         )
 
     def forward(self, entities: Tensor, entity_mask: Tensor, pairs: Tensor | None = None) -> Tensor:
@@ -54,7 +53,7 @@ class TeamValue(nn.Module):
         Returns:
             (M,)
         """
-        x = F.relu(self.embed(entities))
+        x = torch.relu_(self.embed(entities))
         (seen,) = self.attention(x, (full_view(entity_mask, entity_mask.shape[-1]),), None, pairs)
         worth: Tensor = self.head(torch.cat([x, seen], dim=-1)).squeeze(-1)
         return worth.masked_fill(~entity_mask, 0.0).sum(dim=-1)

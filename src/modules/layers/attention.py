@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modules.layers.linear import scaled_linear
-from utils.masking import masked_softmax
+from modules.layers.products import linear
+from modules.layers.shares import gather, shares
 
 
 class EntityAttention(nn.Module):
@@ -41,19 +42,25 @@ class EntityAttention(nn.Module):
         if pair_features:
             self.pair = nn.Parameter(torch.zeros(heads, pair_features))
 
-    def _logits(
-        self, x: Tensor, key: Tensor, agents: int, extra: Tensor | None = None, pairs: Tensor | None = None
+    def _heads(self, x: Tensor) -> Tensor:
+        """`x (M, S, embed)` -> (M, N, S, W), W the width of a head."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).contiguous()
+
+    def _weights(
+        self,
+        x: Tensor,
+        key: Tensor,
+        masks: tuple[Tensor, ...],
+        extra: Tensor | None = None,
+        pairs: Tensor | None = None,
     ) -> Tensor:
-        """`x (M, E, I)`, `key (M, E, embed)` -> logits (M, N, A, E)."""
-        rows, entities, _ = x.shape
-        queries = x[:, :agents]
+        """`x (M, E, I)`, `key (M, E, embed)` -> the share of each entity in what each agent sees (M, N, E, K, A)."""
+        queries = x[:, : masks[0].shape[1]]
         if extra is not None and extra.shape[-1] > 0:
             queries = torch.cat([queries, extra], dim=-1)
-        width = self.embed_dim // self.heads
-        query = self.query(queries).view(rows, agents, self.heads, width).transpose(1, 2)
-        keys = key.view(rows, entities, self.heads, width).permute(0, 2, 3, 1)
-        logits = torch.matmul(query * width**-0.5, keys)
-        return logits if pairs is None else logits + F.linear(pairs, self.pair).movedim(-1, 1)
+        query = linear(queries, self.query.weight * (self.embed_dim // self.heads) ** -0.5)
+        bias = None if pairs is None else linear(pairs, self.pair).permute(0, 3, 2, 1)
+        return shares(self._heads(query), self._heads(key), masks, bias)
 
     def attend(
         self,
@@ -67,13 +74,12 @@ class EntityAttention(nn.Module):
         Returns:
             (K, M, A, embed_dim); zeros where an agent sees nothing
         """
-        rows, entities, _ = x.shape
-        agents = masks[0].shape[1]
+        rows, agents = masks[0].shape[:2]
         key, value = self.key_value(x).chunk(2, dim=-1)
-        logits = self._logits(x, key, agents, extra, pairs)
-        values = value.view(rows, entities, self.heads, -1).transpose(1, 2)
-        seen = torch.stack([torch.matmul(masked_softmax(logits, mask.unsqueeze(1)), values) for mask in masks])
-        return seen.transpose(2, 3).reshape(len(masks), rows, agents, self.embed_dim)
+        weights = self._weights(x, key, masks, extra, pairs)
+        seen = gather(weights.flatten(0, 1).flatten(2), self._heads(value).flatten(0, 1))  # (M * N, K * A, W)
+        seen = seen.view(rows, self.heads, len(masks), agents, -1).permute(2, 0, 3, 1, 4)
+        return seen.reshape(len(masks), rows, agents, self.embed_dim)
 
     def attend_mean(self, x: Tensor, mask: Tensor) -> Tensor:
         """The mean over present agents of what `attend` gives for one mask, at a fraction of the cost.
@@ -90,12 +96,30 @@ class EntityAttention(nn.Module):
         """
         rows, _, in_dim = x.shape
         key_weight, value_weight = self.key_value.weight.chunk(2)
-        logits = self._logits(x, F.linear(x, key_weight), mask.shape[1])
         present = mask.any(dim=-1).sum(dim=-1).clamp(min=1)
-        weights = masked_softmax(logits, mask.unsqueeze(1)).sum(dim=2) / present[:, None, None]
+        weights = self._weights(x, linear(x, key_weight), (mask,)).sum(dim=(-2, -1)) / present[:, None, None]
         mixed = torch.matmul(weights, x)  # (M, N, I)
         heads = value_weight.view(self.heads, -1, in_dim)
         return torch.einsum("mni,nwi->mnw", mixed, heads).reshape(rows, self.embed_dim)
+
+    def read_out(self, seen: Tensor, layer: nn.Linear, beside: Tensor | None = None) -> Tensor:
+        """The output layer and a linear layer behind it in one product: nothing non-linear stands between them.
+
+        Args:
+            seen (..., embed_dim): what agents attend to.
+            layer: reads `out_dim` features, and those `beside` (..., F) after them.
+
+        Returns:
+            (..., the layer's width)
+        """
+        own, rest = layer.weight.tensor_split([self.out.out_features], dim=1)
+        weight, bias = own @ self.out.weight, F.linear(self.out.bias, own, layer.bias)
+        if beside is not None:
+            seen, weight = (
+                torch.cat([seen, beside.expand(*seen.shape[:-1], -1)], dim=-1),
+                torch.cat([weight, rest], dim=1),
+            )
+        return linear(seen, weight, bias)
 
     def forward(
         self,

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modules.layers.gru import recur
 from modules.layers.linear import normalised, scaled_linear
+from modules.layers.products import linear
 
 
 class Streams(NamedTuple):
@@ -55,23 +57,18 @@ class StreamGRU(nn.Module):
             else:
                 nn.init.zeros_(parameter)
 
-    def _gates(self, x: Tensor) -> Tensor:
-        """The input's share of the three gates: (..., I) -> (..., 3H)."""
-        weight, _, bias, _ = self.gru.all_weights[0]
-        return F.linear(x, weight, bias)
-
-    def _cell(self, gates: Tensor, hidden: Tensor) -> Tensor:
-        """The next state from `gates (..., 3H)` (reset, update, new) and `hidden (..., H)`."""
-        _, weight, _, bias = self.gru.all_weights[0]
-        recurrent = F.linear(hidden, weight, bias)
-        width = 2 * hidden.shape[-1]
-        reset, update = torch.sigmoid(gates[..., :width] + recurrent[..., :width]).chunk(2, dim=-1)
-        new = torch.tanh(torch.addcmul(gates[..., width:], reset, recurrent[..., width:]))
-        return torch.lerp(new, hidden, update)
+    def _recur(self, inputs: Tensor, hidden: Tensor | None, counts: list[int]) -> Tensor:
+        """As `recur`, of `inputs (R, I)`; an empty state by default."""
+        of_input, of_state, input_bias, state_bias = self.gru.all_weights[0]
+        gates = linear(inputs, of_input, input_bias)
+        if hidden is None:
+            hidden = gates.new_zeros(max(counts, default=0), self.gru.hidden_size)
+        return recur(gates, hidden.to(gates.dtype), of_state.to(gates.dtype), state_bias.to(gates.dtype), counts)
 
     def step(self, x: Tensor, hidden: Tensor) -> Tensor:
         """One step: `x (..., I)`, `hidden (..., H)` -> the next state (..., H)."""
-        return self._cell(self._gates(x), hidden)
+        state = hidden.reshape(-1, hidden.shape[-1])
+        return self._recur(x.reshape(len(state), -1), state, [len(state)]).view_as(hidden)
 
     def forward(self, x: Tensor, streams: Streams) -> Tensor:
         """
@@ -83,19 +80,13 @@ class StreamGRU(nn.Module):
             states (K, M, H), zeros at steps that are in no stream
         """
         views, steps, _ = x.shape
-        inputs = x.index_select(1, streams.order).transpose(0, 1)  # (P, K, I)
-        gates = self._gates(inputs)
-        hidden = gates.new_zeros(streams.counts[0] if streams.counts else 0, views, self.gru.hidden_size)
-        if streams.start is not None:
-            hidden = streams.start.to(gates.dtype).unsqueeze(1).expand_as(hidden)
-        states = []
-        for position in gates.split(streams.counts):
-            hidden = self._cell(position, hidden[: len(position)])
-            states.append(hidden)
-        result = gates.new_zeros(views, steps, self.gru.hidden_size)
-        if not states:
-            return result
-        return result.index_copy(1, streams.order, torch.cat(states).transpose(0, 1))
+        # stream by stream at each position, the ways of seeing it next to each other
+        rows = (streams.order.unsqueeze(1) + torch.arange(views, device=x.device) * steps).flatten()
+        counts = [count * views for count in streams.counts]
+        start = None if streams.start is None else streams.start.repeat_interleave(views, dim=0)
+        states = self._recur(x.flatten(0, 1).index_select(0, rows), start, counts)
+        result = states.new_zeros(views * steps, self.gru.hidden_size)
+        return result.index_copy(0, rows, states).view(views, steps, -1)
 
 
 class NoMemory(nn.Module):

@@ -5,10 +5,9 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from modules.layers.attention import EntityAttention
-from modules.layers.linear import scaled_linear
+from modules.layers.linear import Linear, scaled_linear
 from utils.masking import full_view
 
 
@@ -107,18 +106,12 @@ class HyperNet(nn.Module):
         else:
             self.embed = scaled_linear(sizes.inputs, sizes.hypernet, relu=True)
             self.attention = EntityAttention(sizes.hypernet, sizes.hypernet, sizes.hypernet, sizes.heads)
-        self.final = nn.Linear(sizes.hypernet, sizes.embed)
+        self.final = Linear(sizes.hypernet, sizes.embed)
 
     def start_at(self, value: float) -> None:
         """Let the first entry of the vectors start around `value`."""
         with torch.no_grad():
             self.final.bias[0] = value
-
-    def _read_out(self, seen: Tensor) -> Tensor:
-        """The attention's output layer and the final layer in one product: nothing non-linear stands between them."""
-        weight = self.final.weight @ self.attention.out.weight
-        bias = self.final(self.attention.out.bias)
-        return F.linear(seen, weight, bias)
 
     def per_agent(self, inputs: MixerInputs, agents: int, masks: tuple[Tensor, ...] = ()) -> Tensor:
         """Vectors (1 + K, M, A, embed): under the full view, then under each of the K `masks (M, A, E)`."""
@@ -129,8 +122,9 @@ class HyperNet(nn.Module):
                 )
             out: Tensor = self.final(torch.relu(self.embed(inputs.encoding)))
             return out.unsqueeze(0)
-        x = torch.relu(self.embed(inputs.entities))
-        return self._read_out(self.attention.attend(x, (full_view(inputs.entity_mask, agents), *masks)))
+        x = torch.relu_(self.embed(inputs.entities))
+        seen = self.attention.attend(x, (full_view(inputs.entity_mask, agents), *masks))
+        return self.attention.read_out(seen, self.final)
 
     def mean(self, inputs: MixerInputs, agents: int) -> Tensor:
         """Mean over present agents under the full view, (M, embed)."""
@@ -138,5 +132,6 @@ class HyperNet(nn.Module):
             present = inputs.entity_mask[:, :agents].unsqueeze(-1)
             vectors = self.per_agent(inputs, agents)[0].masked_fill(~present, 0.0)
             return vectors.sum(dim=1) / present.sum(dim=1).clamp(min=1)
-        x = torch.relu(self.embed(inputs.entities))
-        return self._read_out(self.attention.attend_mean(x, full_view(inputs.entity_mask, agents)))
+        x = torch.relu_(self.embed(inputs.entities))
+        seen = self.attention.attend_mean(x, full_view(inputs.entity_mask, agents))
+        return self.attention.read_out(seen, self.final)
