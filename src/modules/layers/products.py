@@ -7,6 +7,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+#: whether this torch has oneDNN's routine
+ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x (..., I)`, `weight (O, I)`, `bias (O,)` -> (..., O), as `torch.nn.functional.linear`; in autocast's type."""
@@ -14,7 +17,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         result: Tensor = _Linear.apply(x, weight, bias)
         return result
     return product(_rows(x), weight, bias).view(*x.shape[:-1], len(weight))
@@ -30,7 +33,8 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     oneDNN makes float32 products on a CPU with all that its vectors can do; the library that torch asks first (MKL)
     does so on processors of its own maker alone, and is 2.5 times as slow on others.
     """
-    if x.dtype == torch.float32 and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    # who compiles or exports this chooses routines of its own
+    if ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu" and not torch.compiler.is_compiling():
         result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return result
     return F.linear(x, weight, bias)
