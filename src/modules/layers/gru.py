@@ -66,7 +66,7 @@ class _Recurrence(torch.autograd.Function):
         for_gates = grad.new_empty(len(grad), 3 * width)
         # sums over many steps: in bfloat16 the last ones would hardly count
         exact = torch.promote_types(grad.dtype, torch.float32)
-        for_weight = torch.zeros(width, 3 * width, dtype=exact, device=grad.device)
+        for_weight = torch.zeros(3 * width, width, dtype=exact, device=grad.device)
         for_bias = for_weight.new_zeros(3 * width)
         parts = [tensor.split(ctx.counts) for tensor in (grad, switches, news, kept, for_gates)]
         befores = (first, *states.split(ctx.counts)[:-1])
@@ -79,6 +79,6 @@ class _Recurrence(torch.autograd.Function):
             torch.cat([at_switch, at_new], dim=1, out=for_gate)
             at_recurrent = torch.cat([at_switch, at_new * reset], dim=1)
             torch.addcmul(product(at_recurrent, back), at_state, update, out=carried[: len(part)])
-            for_weight += product(before.t(), at_recurrent.t())
+            for_weight += at_recurrent.t() @ before
             for_bias += at_recurrent.sum(dim=0)
-        return for_gates, carried, for_weight.t().to(grad.dtype), for_bias.to(grad.dtype), None
+        return for_gates, carried, for_weight.to(grad.dtype), for_bias.to(grad.dtype), None
