@@ -34,7 +34,7 @@ sys.path.insert(0, str(HERE.parent / "src"))
 
 #: task -> the team that is tested, the rates
 TASKS = {"sc2_3m": ("3", (0.5, 0.8)), "sc2_sz": ("3-5", (0.4, 0.5, 0.65))}
-RUNS = ("--config=mappo --recipe=fast", "--config=pqn_vdn", "--config=refil --recipe=fast")
+RUNS = tuple(f"--config={name} --recipe=fast" for name in ("mappo", "pqn_vdn", "refil"))
 #: of JaxMARL's, and the name that tables have for them
 PEERS = {"mappo": "JaxMARL MAPPO, SMAX 3m", "pqn_vdn": "JaxMARL PQN-VDN, SMAX 3m"}
 
