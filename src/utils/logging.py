@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,6 +24,16 @@ EPISODES = {"test": "evaluation.json", "validation": "validation.json"}
 def metric_name(team: str, figure: str, episodes: str = "test") -> str:
     """The name by which the mean of `figure` in a test of `team` is recorded; `episodes`: a key of `EPISODES`."""
     return f"{episodes}/{team}/{figure}" + "_mean" * (figure != "comm_frequency")
+
+
+def test_of(metric: str) -> tuple[str, str, str] | None:
+    """What the metric of a test is of, as `metric_name` named it: what stands before its name (a part of the run, such
+    as "expert/", or ""), team, figure; None for other metrics.
+    """
+    *part, kind, team, figure = ["", "", *metric.split("/")]
+    if kind != "test":
+        return None
+    return "".join(f"{name}/" for name in part if name), team, figure.removesuffix("_mean")
 
 
 def describe(results: Evaluation) -> str:
@@ -239,3 +249,11 @@ def duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def span(numbers: Iterable[int]) -> str:
+    """Least and greatest of `numbers`, "-" for none."""
+    found = sorted(set(numbers))
+    if not found:
+        return "-"
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
