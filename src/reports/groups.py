@@ -9,7 +9,7 @@ from typing import Any
 from reports.sources import Run
 from reports.trainings import Training
 from studies.declaration import WORST
-from utils.config import INCIDENTAL, TESTING, saved_config
+from utils.config import INCIDENTAL, saved_config
 from utils.errors import UserError
 from utils.logging import metric_name, test_of
 from utils.suggest import nearest
@@ -243,7 +243,7 @@ def matters(method: Method, key: str) -> bool:
     tests have the same episodes, and does not learn.
     """
     if method.scripted:
-        return key in {"env", "policy", *TESTING} or key.startswith("env_args.")
+        return key in ("env", "policy", "test_nepisode", "test_teams") or key.startswith("env_args.")
     return key not in INCIDENTAL
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from reports.groups import Method, Panel, trained_with
 from reports.statistics import (
+    RESAMPLINGS_OF_CURVES,
     Interval,
     improvement_interval,
     interquartile_interval,
@@ -66,7 +67,8 @@ def band(panel: Panel, method: Method, axis: str) -> Band | None:
     if found is None:
         return None
     x, values = found
-    return Band(x, interquartile_mean(values), interquartile_interval(values, method.strata), len(values))
+    interval = interquartile_interval(values, method.strata, RESAMPLINGS_OF_CURVES)
+    return Band(x, interquartile_mean(values), interval, len(values))
 
 
 def along(line: Line | None, axis: str) -> tuple[np.ndarray, np.ndarray] | None:

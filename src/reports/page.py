@@ -12,7 +12,7 @@ import numpy as np
 
 from reports.groups import Method, Panel, name_of
 from reports.numbers import Score, columns, improvement, is_trained, score
-from reports.statistics import RESAMPLINGS
+from reports.statistics import RESAMPLINGS, RESAMPLINGS_OF_CURVES
 from reports.tables import RUNS_HEAD
 
 #: Shades of a cell, from none to the darkest, as page.css has them.
@@ -20,7 +20,8 @@ _SHADES = 8
 _HOW = (
     "Curves and scores are interquartile means over trainings: the mean of the middle half, of all tasks together "
     "where there are several. Bands and intervals [in brackets] are those of 95 % of "
-    f"{RESAMPLINGS:,} resamplings of the trainings, each task's among themselves (stratified bootstrap).",
+    f"{RESAMPLINGS:,} resamplings of the trainings (curves: {RESAMPLINGS_OF_CURVES:,}), each task's among themselves "
+    "(stratified bootstrap).",
     "A score is a training's last test. Only trainings that were COMPLETED count; the others are thin dotted lines. "
     "Between two tests a curve is a straight line, and a band goes from where all trainings have begun to where the "
     "first one ends. Hours are those of the run's clock, tests included; updates are counted in the records, or where "

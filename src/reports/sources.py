@@ -175,21 +175,20 @@ def _read_metrics(path: Path, run: Run, wanted: Wanted, names: set[str], left_ou
         return
     with path.open("rb") as file:
         for line in file:
-            if line.startswith(_NAME):
-                name = line[len(_NAME) : line.find(b'"', len(_NAME))]
-                if name not in take:
-                    text = name.decode(errors="replace")
-                    names.add(text)
-                    take[name] = wanted(text)
-                if not take[name] and line.endswith(b"}\n"):
-                    last = line
-                    continue
+            name = line[len(_NAME) : line.find(b'"', len(_NAME))] if line.startswith(_NAME) else b""
+            if name not in take:
+                text = name.decode(errors="replace")
+                names.update([text] * bool(text))
+                take[name] = not name or wanted(text)
+            if not take[name] and line.endswith(b"}\n"):
+                last = line
+                continue
             point = _point(line)
             if point is None:
                 broken += line.endswith(b"\n")  # what has no end is being written, or was when the run was killed
                 continue
             last = line
-            if wanted(point[0]):
+            if take[name] and (name or wanted(point[0])):
                 column = columns.setdefault(point[0], (array("d"), array("d"), array("d")))
                 for numbers, number in zip(column, point[1:], strict=True):
                     numbers.append(number)

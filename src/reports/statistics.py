@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-#: Times that the runs are drawn anew.
-RESAMPLINGS = 2000
+#: Times that runs are drawn anew: for a score or a profile, and for each point of a curve.
+RESAMPLINGS, RESAMPLINGS_OF_CURVES = 20_000, 2_000
 #: Of the runs in order, at each end: what the interquartile mean leaves out, rounded down to whole runs.
 _CUT = 0.25
 #: Fewer runs than these are all in the middle half.
@@ -28,9 +28,11 @@ def interquartile_mean(scores: np.ndarray) -> np.ndarray:
     return _trimmed_means(scores, np.ones((1, len(scores))))[0]
 
 
-def interquartile_interval(scores: np.ndarray, strata: Sequence[int]) -> Interval | None:
+def interquartile_interval(
+    scores: np.ndarray, strata: Sequence[int], resamplings: int = RESAMPLINGS
+) -> Interval | None:
     """The interval of the interquartile mean of `scores` (N, P); None where no task has two runs."""
-    counts = _resample(strata)
+    counts = _resample(strata, resamplings)
     return None if counts is None else _bounds(_trimmed_means(scores, counts))
 
 
@@ -41,7 +43,7 @@ def profile(scores: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 def profile_interval(scores: np.ndarray, levels: np.ndarray, strata: Sequence[int]) -> Interval | None:
     """The interval of `profile`; None where no task has two runs."""
-    counts = _resample(strata)
+    counts = _resample(strata, RESAMPLINGS)
     return None if counts is None else _bounds(counts @ (scores[:, None] > levels) / len(scores))
 
 
@@ -62,7 +64,7 @@ def improvement_interval(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray
         return None
     of_tasks = []
     for x, y in zip(ours, theirs, strict=True):
-        mine, other = _draw(len(x), random), _draw(len(y), random)
+        mine, other = (_draw(len(side), random, RESAMPLINGS) for side in (x, y))
         of_tasks.append(((mine @ _wins(x, y)) * other).sum(axis=1) / (len(x) * len(y)))
     low, high = np.quantile(np.mean(of_tasks, axis=0), _LEVELS)
     return float(low), float(high)
@@ -73,16 +75,16 @@ def _wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (x[:, None] > y) + 0.5 * (x[:, None] == y)
 
 
-def _resample(strata: Sequence[int]) -> np.ndarray | None:
+def _resample(strata: Sequence[int], resamplings: int) -> np.ndarray | None:
     """How often each run is drawn, (R, N), when each task's runs are drawn anew among themselves."""
     if max(strata) < 2:
         return None
     random = np.random.default_rng(0)
-    return np.concatenate([_draw(number, random) for number in strata], axis=1)
+    return np.concatenate([_draw(number, random, resamplings) for number in strata], axis=1)
 
 
-def _draw(number: int, random: np.random.Generator) -> np.ndarray:
-    return random.multinomial(number, np.full(number, 1 / number), size=RESAMPLINGS).astype(float)
+def _draw(number: int, random: np.random.Generator, resamplings: int) -> np.ndarray:
+    return random.multinomial(number, np.full(number, 1 / number), size=resamplings).astype(float)
 
 
 def _trimmed_means(scores: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -131,7 +131,7 @@ def write_marl_eval(path: Path, panels: Sequence[Panel]) -> None:
                     tasks = data.setdefault(str(training.config["env"]), {})
                     of_method = tasks.setdefault(task, {}).setdefault(method.label, {})
                     of_method[_free(f"seed_{training.seed}", of_method)] = run
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(data) + "\n", encoding="utf-8")
 
 
 def _free(name: str, taken: dict[str, dict[str, object]]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePath
 from typing import Any
 
@@ -66,6 +67,7 @@ class Training:
         """Up to which step each run counts: what came after the checkpoint that the next one began with is lost."""
         return (*(link.start for link in self.links[1:]), np.inf)
 
+    @cache  # noqa: B019 a program reads its trainings once
     def line(self, metric: str) -> Line | None:
         """The curve of `metric`; None where none was recorded."""
         parts, spent = [np.empty((3, 0))], 0.0
@@ -77,8 +79,7 @@ class Training:
             if metric in curves:
                 steps, values, times = (column[curves[metric].steps <= end] for column in curves[metric])
                 parts.append(np.stack([steps, values, (times - began + spent) / 3600]))
-            kept = [float(curve.times[curve.steps <= end].max(initial=began)) for curve in curves.values()]
-            spent += max(kept, default=began) - began
+            spent += _reached(link.run, end, began) - began
         steps, values, hours = np.concatenate(parts, axis=1)[:, ::-1]
         if not steps.size:
             return None
@@ -112,6 +113,14 @@ class Training:
             saved |= {s: n for s, n in link.run.saved if s <= end and not part}
         first, second = (np.array(sorted(found.items()), dtype=float).reshape(-1, 2).T for found in (recorded, saved))
         return first, second
+
+
+def _reached(run: Run, step: float, began: float) -> float:
+    """When a run that began at `began` was at `step`, or at its last figure where that came first."""
+    steps = np.concatenate([*(curve.steps for curve in run.curves.values()), [run.step]])
+    times = np.concatenate([*(curve.times for curve in run.curves.values()), [run.last or began]])
+    order = np.lexsort((times, steps))
+    return float(np.interp(step, steps[order], times[order]))
 
 
 def join(runs: Sequence[Run], left_out: Tell) -> tuple[list[Training], dict[str, str]]:
@@ -179,7 +188,7 @@ def _predecessor(run: Run, source: _Source, numbered: Mapping[tuple[str, str], R
     None where there is none among them.
     """
     found = numbered.get((source.place, source.number))
-    if found is None or found is run:
+    if found is None or (found.place == run.place and _rank(found) >= _rank(run)):  # numbers rise
         return None
     first = min((float(curve.steps[0]) for curve in run.curves.values() if curve.steps.size), default=float(run.step))
     return Link(found, source.step or max((at for at, _ in found.saved if at <= first), default=first))
@@ -190,3 +199,8 @@ def _model(run: Run, owner: Mapping[tuple[str, str], str]) -> str:
     if source is None:
         return str(run.config.get("checkpoint_path") or "") if run.tests else ""
     return owner.get((source.place, source.number), f"{source.place} {source.number}")
+
+
+def _rank(run: Run) -> tuple[int, str]:
+    """Numbers count; others may have named a run in a database."""
+    return (int(run.number), "") if run.number.isdecimal() else (0, run.number)
