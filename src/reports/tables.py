@@ -28,14 +28,17 @@ def runs_table(
             verdicts |= {training.run.id: (method.label, "yes") for training in method.trainings}
             verdicts |= {training.run.id: (method.label, f"no: {reason}") for training, reason in method.uncounted}
     latest = {training.run.id: training for training in trainings}
+    starts = {link.run.id: link.start for training in trainings for link in training.links}
     lines: list[list[object]] = []
     for run in runs:
         name = str(run.config["name"])
-        label, counts = verdicts.get(run.id, (name, f"in {followed.get(run.id, '')}, which continues it"))
+        follower = followed.get(run.id)
+        elsewhere = f"in {follower}, which continues it" if follower else "no: it is there twice"
+        label, counts = verdicts.get(run.id, (name, elsewhere))
         kind = "test of " * (run.tests and name != "scripted")
         training = latest.get(run.id)
         updates = training.updates if training is not None and not run.tests else None
-        rate = _rate(run, training)
+        rate = _rate(run, starts.get(run.id))
         lines.append(
             [run.id, kind + label, run.task, run.config.get("seed", ""), run.status, counts, run.step]
             + ["" if rate is None else round(rate, 1), "" if updates is None else updates, revision(run.facts)]
@@ -44,10 +47,9 @@ def runs_table(
     return lines
 
 
-def _rate(run: Run, training: Training | None) -> float | None:
-    """Environment steps a second, tests included; None for a test, and where it is not known."""
-    start = training.links[-1].start if training is not None else 0.0
-    if run.tests or run.began is None or run.last is None or run.last <= run.began:
+def _rate(run: Run, start: float | None) -> float | None:
+    """Environment steps a second since `start`, tests included; None for a test, and where it is not known."""
+    if start is None or run.tests or run.began is None or run.last is None or run.last <= run.began:
         return None
     return (run.step - start) / (run.last - run.began)
 

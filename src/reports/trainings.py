@@ -126,7 +126,7 @@ def _reached(run: Run, step: float, began: float) -> float:
 def join(runs: Sequence[Run], left_out: Tell) -> tuple[list[Training], dict[str, str]]:
     """Trainings and tests of `runs`, and of each run that another one continues the latter: id -> id.
 
-    A run that is there twice, as in a copy of its record, counts once.
+    A run that is there twice, as in a copy of its record, counts once: the one that is further, or at its own place.
     """
     kept: dict[str, Run] = {}
     for run in runs:
@@ -134,7 +134,9 @@ def join(runs: Sequence[Run], left_out: Tell) -> tuple[list[Training], dict[str,
         if known is None:
             kept[run.uuid or f"{run.place} {run.id}"] = run
             continue
-        twin, other = (known, run) if known.step >= run.step else (run, known)
+        other, twin = sorted(
+            (run, known), key=lambda one: (one.step, one.place == one.config.get("local_results_path"))
+        )
         kept[run.uuid] = twin
         left_out(other.id, f"is the same run as {twin.id}")
     found = list(kept.values())

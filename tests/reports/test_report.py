@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -187,6 +188,20 @@ def test_runs_that_are_broken_are_named_and_the_others_shown(tmp_path, capsys):
     assert f"{broken}: config.json is missing or cannot be read" in page.text
     said = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[0] for line in said] == ["left out", "left out"]
+
+
+def test_runs_that_are_in_no_mean_say_why_in_the_list(tmp_path):
+    results = tmp_path / "results"
+    write(results, 1, {WON: [(0, 0.0), (60, 0.3)]}, status="INTERRUPTED")
+    write(results, 2, {WON: [(100, 0.5)]}, start=50, seconds=2, checkpoint_path=str(results / "models" / "1" / "50"))
+    copied = json.loads((results / "sacred" / "2" / "run.json").read_text())
+    (results / "sacred" / "2" / "run.json").write_text(json.dumps({**copied, "meta": {"uuid": "f00"}}))
+    shutil.copytree(results / "sacred" / "2", results / "copy" / "sacred" / "2")
+    make(tmp_path)
+    listed = {row["run"]: (row["counts"], row["steps_per_second"]) for row in rows(tmp_path / "out" / "runs.csv")}
+    assert listed == {
+        "1": ("in 2, which continues it", "1.0"), "2": ("yes", "0.5"), "copy/2": ("no: it is there twice", ""),
+    }  # fmt: skip
 
 
 def test_a_folder_in_which_nothing_is_complete_has_a_page(tmp_path):
