@@ -113,7 +113,7 @@ def read_run(record: Path, results: Path) -> Run:
         time=_time(record, run),
         test=test,
     )
-    return Run(*(_printable(text) for text in astuple(said)))
+    return Run(*(printable(text) for text in astuple(said)))
 
 
 def record_id(record: Path, results: Path) -> str:
@@ -165,7 +165,8 @@ def moment_of(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """`text` on one line, without what could move a cursor or is no letter."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

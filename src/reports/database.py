@@ -9,7 +9,8 @@ from bson import ObjectId
 from bson.errors import BSONError
 
 from observers.database import Database, DatabaseFault, place_of
-from reports.sources import Run, Tell, Wanted, is_foreign, take_curves
+from reports.sources import Run, Tell, Wanted, clean, is_foreign, take_curves
+from runs import printable
 from utils.errors import UserError, one_line
 from utils.records import status_told
 
@@ -40,10 +41,9 @@ def read_database(url: str, name: str, wanted: Wanted, names: set[str], left_out
 def _read(
     database: Database, document: Mapping[str, Any], where: str, wanted: Wanted, names: set[str], left_out: Tell
 ) -> Run:
-    info = document.get("info") or {}
-    config = document["config"]
+    info, config = clean(document.get("info") or {}), clean(document["config"])
     run = Run(
-        id=where,
+        id=printable(where),
         place=str(config.get("local_results_path") or where),
         number=str(info.get("run") or document["_id"]),
         status=status_told(document),
@@ -59,7 +59,7 @@ def _read(
     for metric in database.metrics.find({"_id": {"$in": ids}}):
         times = [moment.replace(tzinfo=timezone.utc).timestamp() for moment in metric["timestamps"]]
         size = min(map(len, (metric["steps"], metric["values"], times)))  # one who writes appends to all three
-        columns[metric["name"]] = [column[:size] for column in (metric["steps"], metric["values"], times)]
+        columns[printable(metric["name"])] = [column[:size] for column in (metric["steps"], metric["values"], times)]
         run.step = max([run.step, *map(int, metric["steps"])])
         run.last = max([run.last or 0.0, *times])
     take_curves(run, columns, left_out)

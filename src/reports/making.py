@@ -16,6 +16,7 @@ from reports.numbers import columns, communication, improvement
 from reports.page import build, number, row_label, score_values
 from reports.sources import Run, Wanted, read_folder
 from reports.trainings import join
+from runs import printable
 from utils.errors import UserError
 from utils.paths import read_path
 from utils.records import make_writable
@@ -41,8 +42,8 @@ def make(words: Sequence[str], keys: Sequence[str], metric: str, database: str, 
     left_out: list[str] = []
 
     def tell(what: str, why: str) -> None:
-        left_out.append(f"{what}: {why}")
-        print("left out:", " ".join(left_out[-1].split()), file=sys.stderr)
+        left_out.append(printable(f"{what}: {why}"))
+        print("left out:", left_out[-1], file=sys.stderr)
 
     names: set[str] = set()
     runs = [run for word in words for run in _read(word, len(words) > 1, Wanted(metric), database, names, tell)]
@@ -62,7 +63,7 @@ def make(words: Sequence[str], keys: Sequence[str], metric: str, database: str, 
     tables.write_marl_eval(out / "marl_eval.json", panels)
     title = f"Report of {len(runs)} runs: {', '.join(panel.title for panel in panels)}"
     page = out / "report.html"
-    page.write_text(build(title, panels, notes, pictures, lines, left_out), encoding="utf-8", errors="replace")
+    page.write_text(build(title, panels, notes, pictures, lines, left_out), encoding="utf-8")
     return page
 
 
@@ -76,7 +77,7 @@ def _read(
             raise UserError(f"RESULTS={word}: there is no such folder; name one that runs were recorded in")
         runs = read_folder(Path(os.path.abspath(folder)), wanted, names, tell)
         for run in runs:
-            run.id = f"{word.rstrip('/')}/{run.id}" if several else run.id
+            run.id = printable(f"{word.rstrip('/')}/{run.id}") if several else run.id
         return runs
     try:
         from observers.database import find_address

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from runs import find_records, moment_of, record_id, task_of
+from runs import find_records, moment_of, printable, record_id, task_of
 from utils.checkpoints import MANIFEST
 from utils.logging import METRICS_FILE, test_of
 from utils.records import RUN_FILE, read_json, status_of
@@ -125,12 +125,12 @@ def read_record(record: Path, name: str, wanted: Wanted, names: set[str], left_o
     place = record.parents[1]
     meta = told.get("meta")
     run = Run(
-        id=name,
+        id=printable(name),
         place=str(place),
         number=record.name,
         status=status_of(record),
-        config=config,
-        facts=read_json(record / "info.json"),
+        config=clean(config),
+        facts=clean(read_json(record / "info.json")),
         uuid=str(meta.get("uuid") or "") if isinstance(meta, dict) else "",
         began=moment(told.get("start_time")),
     )
@@ -142,6 +142,15 @@ def read_record(record: Path, name: str, wanted: Wanted, names: set[str], left_o
 def is_foreign(config: Mapping[str, Any]) -> bool:
     """Whether settings are not those of a run of ours."""
     return not (isinstance(config.get("name"), str) and isinstance(config.get("env"), str))
+
+
+def clean(content: Any) -> Any:
+    """`content`, as JSON has it, with text that pictures and tables can hold."""
+    if isinstance(content, Mapping):
+        return {printable(str(key)): clean(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [clean(value) for value in content]
+    return printable(content) if isinstance(content, str) else content
 
 
 def moment(said: Any) -> float | None:
@@ -204,7 +213,7 @@ def _point(line: bytes) -> tuple[str, int, float, float] | None:
     """A line of metrics; None for one that is none."""
     try:
         point = json.loads(line)
-        found = str(point["name"]), int(point["step"]), float(point["value"]), float(point["time"])
+        found = printable(str(point["name"])), int(point["step"]), float(point["value"]), float(point["time"])
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
     return found if math.isfinite(found[3]) else None

@@ -8,6 +8,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pymongo
 import pytest
@@ -18,7 +19,7 @@ import report
 from utils.interrupt import StopSignal
 
 #: what a name may be, and must not become
-NASTY = "<script src=\"//x\">alert('1')</script> & $\\frac{$ _\u65e5"
+NASTY = "<script src=\"//x\">alert('1')</script> & $\\frac{$ _\u65e5\ud800\x1b[2J\n"
 
 
 class Page(HTMLParser):
@@ -176,6 +177,8 @@ def test_whatever_names_say_is_text(tmp_path):
     page = make(tmp_path, "--group-by", "config,env,lr")
     assert not page.all("script")
     assert page.text.count("<script") > 5
+    for path in (tmp_path / "out" / "figures").glob("*.svg"):
+        ElementTree.parse(path)
 
 
 def test_runs_that_are_broken_are_named_and_the_others_shown(tmp_path, capsys):
