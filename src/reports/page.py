@@ -26,8 +26,8 @@ _HOW = (
     "Between two tests a curve is a straight line, and a band goes from where all trainings have begun to where the "
     "first one ends. Hours are those of the run's clock, tests included; updates are counted in the records, or where "
     "these do not, at checkpoints, with straight lines between.",
-    "Runs that continue each other are one training. Without a task's team of its own, a method marked as tested apart "
-    "is a model, or a scripted team (dashed lines), that was tested by itself.",
+    "Runs that continue each other are one training. What is tested apart is a model, or a scripted team (dashed "
+    "lines), in a run of its own that only tests.",
 )
 
 

@@ -131,7 +131,8 @@ def write_marl_eval(path: Path, panels: Sequence[Panel]) -> None:
                     }
                     run["absolute_metrics"] = {figure: [float(line.values[-1])]}
                     tasks = data.setdefault(str(training.config["env"]), {})
-                    of_method = tasks.setdefault(task, {}).setdefault(method.label, {})
+                    # marl-eval takes names apart at commas
+                    of_method = tasks.setdefault(task, {}).setdefault(method.label.replace(",", ";"), {})
                     of_method[_free(f"seed_{training.seed}", of_method)] = run
     path.write_text(json.dumps(data) + "\n", encoding="utf-8")
 
