@@ -6,18 +6,16 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from reports.sources import Run
+from reports.sources import FIGURES, Run
 from reports.trainings import Training
 from studies.declaration import WORST
 from utils.config import INCIDENTAL, saved_config
 from utils.errors import UserError
-from utils.logging import metric_name, test_of
+from utils.logging import EPISODES, metric_name, parse_metric_name
 from utils.suggest import nearest
 
 #: Words of --group-by that are no settings: the algorithm as `--config` names it, the task as `--env-config` does.
 CONFIG, TASK = "config", "env"
-#: Figures of which the first that a task has is shown, unless another metric is named.
-_FIGURES = ("battle_won", "return")
 #: Why a training does not count that there is once more.
 REPEATED = "was repeated as"
 
@@ -60,11 +58,12 @@ class Panel:
     def figure(self) -> str:
         """What is shown, as a reader knows it."""
         metric = next(iter(self.metrics.values()))
-        test = test_of(metric)
+        test = parse_metric_name(metric)
         if test is None:
             return metric
-        teams = {found[1] for name in self.metrics.values() if (found := test_of(name))}
-        return f"{test[0]}{test[2]}" + (f", team {test[1]}" if len(teams) == 1 else "")
+        teams = {found.team for name in self.metrics.values() if (found := parse_metric_name(name))}
+        team = f", team {test.team}" * (len(teams) == 1)
+        return f"{test.part}{test.figure}{team}" + f" ({test.episodes})" * (test.episodes != "test")
 
     @property
     def learners(self) -> list[Method]:
@@ -74,24 +73,24 @@ class Panel:
     @property
     def higher_is_better(self) -> bool:
         """Whether a greater value is the better one; of what is neither good nor bad, as if it were."""
-        test = test_of(next(iter(self.metrics.values())))
-        return WORST.get(test[2] if test else "", min) is min
+        test = parse_metric_name(next(iter(self.metrics.values())))
+        return WORST.get(test.figure if test else "", min) is min
 
     def teams(self, task: str) -> list[str]:
         """The teams that the figure was tested with, in the order of their sizes."""
-        test = test_of(self.metrics[task])
+        test = parse_metric_name(self.metrics[task])
         if test is None:
             return []
         runs = [training.run for method in self.methods for training in method.counted.get(task, ())]
-        found = (test_of(name) for run in runs for name in run.curves)
-        teams = {other[1] for other in found if other and (other[0], other[2]) == (test[0], test[2])}
+        found = (parse_metric_name(name) for run in runs for name in run.curves)
+        teams = {other.team for other in found if other and other._replace(team=test.team) == test}
         return sorted(teams, key=_size)
 
     def metric(self, task: str, team: str, figure: str = "") -> str:
         """The metric of another team, or of another figure."""
-        test = test_of(self.metrics[task])
+        test = parse_metric_name(self.metrics[task])
         assert test is not None
-        return test[0] + metric_name(team, figure or test[2])
+        return test.part + metric_name(team, figure or test.figure, test.episodes)
 
 
 def group(trainings: Sequence[Training], keys: Sequence[str], metric: str, names: set[str]) -> list[Panel]:
@@ -190,21 +189,31 @@ def _check_keys(runs: Sequence[Run], keys: Sequence[str]) -> None:
 
 
 def _default_metric(runs: Sequence[Run]) -> str:
-    """Of the first figure that there is: of a team that was trained with, else of the first one."""
+    """Of the first figure that there is, tests before validations: of a team that was trained with, else of the first
+    one.
+    """
     found = list(dict.fromkeys(name for run in runs for name in run.curves))
-    for figure in _FIGURES:
-        metrics = [name for name in found if (test := test_of(name)) and (test[0], test[2]) == ("", figure)]
-        for name in metrics:
-            team = (test_of(name) or ("", "", ""))[1]
-            if any(trained_with(run, team) for run in runs if not run.tests):
-                return name
-        if metrics:
-            return metrics[0]
-    return metric_name("train", _FIGURES[-1])
+    for episodes in EPISODES:
+        for figure in FIGURES:
+            metrics = [
+                name
+                for name in found
+                if (test := parse_metric_name(name)) and (test.episodes, test.figure) == (episodes, figure)
+            ]
+            for name in metrics:
+                test = parse_metric_name(name)
+                if test and any(trained_with(run, test.team) for run in runs if not run.tests):
+                    return name
+            if metrics:
+                return metrics[0]
+    return metric_name("train", FIGURES[-1])
 
 
 def _check_common(panel: Panel) -> None:
-    figures = {(test_of(metric) or ("", "", metric))[2]: task for task, metric in panel.metrics.items()}
+    figures = {}
+    for task, metric in panel.metrics.items():
+        test = parse_metric_name(metric)
+        figures[test.figure if test else metric] = task
     if len(figures) > 1:
         parts = ", ".join(f"{task} has {figure}" for figure, task in figures.items())
         raise UserError(

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from reports.groups import Method, Panel, trained_with
+from reports.sources import COMMUNICATION
 from reports.statistics import (
     RESAMPLINGS_OF_CURVES,
     Interval,
@@ -22,7 +23,6 @@ from utils.curves import align
 
 #: Points of a band, and of a profile, at most.
 _POINTS = 200
-COMMUNICATION = "comm_frequency"
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,12 +13,15 @@ import numpy as np
 
 from runs import find_records, moment_of, printable, record_id, task_of
 from utils.checkpoints import MANIFEST
-from utils.logging import METRICS_FILE, test_of
+from utils.logging import METRICS_FILE, parse_metric_name
 from utils.records import RUN_FILE, read_json, status_of
 
 #: How a line of metrics begins, up to the name: others are parsed only to see whether they are whole.
 _NAME = b'{"name": "'
 UPDATES = "updates"
+COMMUNICATION = "comm_frequency"
+#: Figures of which the first that a task has is shown, unless another metric is named.
+FIGURES = ("battle_won", "return")
 #: tells of something left out: what, why
 Tell = Callable[[str, str], None]
 
@@ -75,13 +78,15 @@ class Wanted:
         """Whether the metric `name` is."""
         if name in (self.metric, UPDATES):
             return True
-        mine, test = test_of(self.metric), test_of(name)
+        mine, test = parse_metric_name(self.metric), parse_metric_name(name)
         if test is None:
-            return mine is not None and name == mine[0] + UPDATES
-        part, _, figure = test
-        if part != (mine[0] if mine else ""):
-            return False
-        return figure in ("comm_frequency", *((mine[2],) if mine else () if self.metric else ("battle_won", "return")))
+            return mine is not None and name == mine.part + UPDATES
+        if mine is not None:
+            return (test.part, test.episodes) == (mine.part, mine.episodes) and test.figure in (
+                mine.figure,
+                COMMUNICATION,
+            )
+        return not test.part and test.figure in (COMMUNICATION, *(() if self.metric else FIGURES))
 
 
 def read_folder(folder: Path, wanted: Wanted, names: set[str], left_out: Tell) -> list[Run]:

@@ -9,7 +9,7 @@ from reports.groups import Panel
 from reports.numbers import Band, band, columns, improvement, is_trained, profile_of, score
 from reports.sources import Run
 from reports.trainings import AXES, Training
-from utils.logging import test_of
+from utils.logging import parse_metric_name
 from utils.records import parameters, revision
 
 RUNS_HEAD = (
@@ -123,8 +123,8 @@ def write_marl_eval(path: Path, panels: Sequence[Panel]) -> None:
                 for training in trainings:
                     line = training.line(panel.metrics[task])
                     assert line is not None
-                    test = test_of(panel.metrics[task])
-                    figure = test[2] if test else panel.metrics[task]
+                    test = parse_metric_name(panel.metrics[task])
+                    figure = test.figure if test else panel.metrics[task]
                     run: dict[str, object] = {
                         f"step_{number}": {"step_count": int(step), figure: [float(value)]}
                         for number, (step, value) in enumerate(zip(line.steps, line.values, strict=True))

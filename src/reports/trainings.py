@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from reports.sources import UPDATES, Run, Tell
-from utils.logging import test_of
+from utils.logging import parse_metric_name
 
 #: What curves are drawn against, and how the axis is called.
 AXES: Mapping[str, str] = {"steps": "environment steps", "hours": "hours", "updates": "updates"}
@@ -92,8 +92,8 @@ class Training:
         return None if line is None else float(line.values[-1])
 
     def _updates_at(self, steps: np.ndarray, metric: str) -> np.ndarray:
-        test = test_of(metric)
-        recorded, saved = self._counted(test[0] if test else "")
+        test = parse_metric_name(metric)
+        recorded, saved = self._counted(test.part if test else "")
         # checkpoints before its first test are of what came before: of the expert that taught
         known = recorded if recorded.size else saved[:, saved[0] > steps[0]]
         if not known.size:

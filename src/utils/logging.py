@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from utils.records import named
 
@@ -26,14 +26,23 @@ def metric_name(team: str, figure: str, episodes: str = "test") -> str:
     return f"{episodes}/{team}/{figure}" + "_mean" * (figure != "comm_frequency")
 
 
-def test_of(metric: str) -> tuple[str, str, str] | None:
-    """What the metric of a test is of, as `metric_name` named it: what stands before its name (a part of the run, such
-    as "expert/", or ""), team, figure; None for other metrics.
-    """
+class MetricName(NamedTuple):
+    """What the metric of a test is of."""
+
+    #: what stands before its name: "expert/" for that part of the run, else ""
+    part: str
+    #: a key of `EPISODES`
+    episodes: str
+    team: str
+    figure: str
+
+
+def parse_metric_name(metric: str) -> MetricName | None:
+    """What `metric_name` was given for `metric`; None for other metrics."""
     *part, kind, team, figure = ["", "", *metric.split("/")]
-    if kind != "test":
+    if kind not in EPISODES:
         return None
-    return "".join(f"{name}/" for name in part if name), team, figure.removesuffix("_mean")
+    return MetricName("".join(f"{name}/" for name in part if name), kind, team, figure.removesuffix("_mean"))
 
 
 def describe(results: Evaluation) -> str:

@@ -54,6 +54,18 @@ def test_battles_won_of_a_team_that_was_trained_with_are_shown(tmp_path):
     assert found == {"sc2_sz": WON, "other": "test/4/return_mean"}
 
 
+def test_validations_are_shown_where_there_are_no_tests(tmp_path):
+    validated = "validation/3-5/battle_won_mean"
+    write(tmp_path, 1, {**straight(0.2, name=validated), "validation/8/battle_won_mean": [(0, 0.1)]})
+    (panel,) = panels(tmp_path)
+    assert (panel.metrics, panel.figure) == ({"sc2_sz": validated}, "battle_won, team 3-5 (validation)")
+    assert [column.metric for column in columns(panel)] == [validated, "validation/8/battle_won_mean"]
+    write(tmp_path, 2, straight(0.4))
+    (panel,) = panels(tmp_path)
+    assert panel.metrics == {"sc2_sz": WON}
+    assert [reason for _, reason in panel.methods[0].uncounted] == [f"has no {WON}"]
+
+
 @pytest.mark.parametrize(
     ("train_team", "team", "trained"),
     [("3-5", "3-5", True), ("3-5", "4", True), ("3-5", "6", False), ("3-5", "5-6", False), ("8", "8v9", True),
