@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -62,20 +62,24 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def find_records(folder: Path) -> list[Path]:
-    """The record folders, `sacred/<number>`, below `folder` or in it, in the order of their places and numbers."""
+def _tell_unreadable(error: OSError) -> None:
+    print(f"left out: {error.filename} cannot be read ({error.strerror})", file=sys.stderr)
+
+
+def find_records(folder: Path, unreadable: Callable[[OSError], None] = _tell_unreadable) -> list[Path]:
+    """The record folders, `sacred/<number>`, below `folder` or in it, in the order of their places and numbers.
+
+    Args:
+        unreadable: is told of folders that may not be read.
+    """
     found = []
-    for place, names, _ in os.walk(folder, onerror=_tell_unreadable):
+    for place, names, _ in os.walk(folder, onerror=unreadable):
         if os.path.basename(place) == "sacred":
             found += [Path(place, name) for name in names if name.isdecimal()]
             names[:] = [name for name in names if not name.isdecimal()]
         elif "sacred" in names and "models" in names:
             names.remove("models")  # many checkpoints, and no record
     return sorted(found, key=lambda record: (record.parent, int(record.name)))
-
-
-def _tell_unreadable(error: OSError) -> None:
-    print(f"left out: {error.filename} cannot be read ({error.strerror})", file=sys.stderr)
 
 
 def read_run(record: Path, results: Path) -> Run:
@@ -99,21 +103,27 @@ def read_run(record: Path, results: Path) -> Run:
         faults.append(EPISODES[kind])
     if faults:
         test = "; ".join([test] * bool(test) + [f"! cannot be read: {', '.join(faults)}"])
-    place = record.relative_to(results).parts
     said = Run(
-        id="/".join(part for i, part in enumerate(place) if (i, part) != (len(place) - 2, "sacred")),
+        id=record_id(record, results),
         name=str(config.get("name", "")),
-        task=_task(facts, config),
+        task=task_of(facts, config),
         seed=str(config.get("seed", "")),
         status=status_of(record),
         steps="" if step is None else f"{step:,}{whole}",
         time=_time(record, run),
         test=test,
     )
-    return Run(*(_printable(text) for text in astuple(said)))
+    return Run(*(printable(text) for text in astuple(said)))
 
 
-def _task(facts: dict[str, Any], config: dict[str, Any]) -> str:
+def record_id(record: Path, results: Path) -> str:
+    """What the run of the folder `record` is called among those below `results`: its place without `sacred`."""
+    place = record.relative_to(results).parts
+    return "/".join(part for i, part in enumerate(place) if (i, part) != (len(place) - 2, "sacred"))
+
+
+def task_of(facts: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The task of a run as `--env-config` named it, else the environment; "" where neither is said."""
     words = facts.get("arguments")
     try:
         task = parse_command_line([str(word) for word in words or ()]).environment
@@ -138,9 +148,9 @@ def _last_step(path: Path) -> int | None:
 
 def _time(record: Path, run: dict[str, Any]) -> str:
     try:
-        begun = _moment(run["start_time"])
+        begun = moment_of(run["start_time"])
         if run.get("stop_time"):
-            ended = _moment(run["stop_time"])
+            ended = moment_of(run["stop_time"])
         else:
             signs = (record / name for name in (RUN_FILE, METRICS_FILE))
             ended = max(sign.stat().st_mtime for sign in signs if sign.exists())
@@ -149,13 +159,14 @@ def _time(record: Path, run: dict[str, Any]) -> str:
     return duration(max(ended - begun, 0))
 
 
-def _moment(text: str) -> float:
+def moment_of(text: str) -> float:
     """Seconds since 1970; sacred writes UTC without saying so."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """`text` on one line, without what could move a cursor or is no letter."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

@@ -256,7 +256,7 @@ class Training:
         self.recorder.scalars({name: float(value) for name, value in self.metrics.items()}, self.t_env)
         self.recorder.scalars(self.train_figures.means(), self.t_env)
         epsilon = self.controller.selector.schedule(self.t_env)
-        now = {"epsilon": epsilon, "lr": self.learner.lr, "episodes": self.episodes}
+        now = {"epsilon": epsilon, "lr": self.learner.lr, "episodes": self.episodes, "updates": self.learner.updates}
         self.recorder.scalars(now, self.t_env)
         record_restarts(self.recorder, self.runner.env, self.t_env)
         self.train_figures = Averages()

@@ -111,6 +111,9 @@ def test_stopped_anywhere_and_resumed_it_records_what_an_unbroken_run_does(tmp_p
     expected, found = parts(straight.models), parts(newest)
     assert_same(expected["learner"], found["learner"])
     assert_same(expected["progress"], found["progress"])
+    made = [value for name, value, _ in straight.metrics if name == "updates"]
+    assert made == sorted(made)
+    assert 0 < made[-1] <= expected["learner"]["counters"]["updates"]
 
 
 def test_running_episodes_ask_for_as_many_environments(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from studies.stored import recorded_runs
+from utils.curves import align
 from utils.logging import METRICS_FILE
 from utils.records import read_json
 
@@ -62,14 +63,13 @@ def lay_over(curves: Sequence[Curve], middle: Callable[[np.ndarray], np.ndarray]
         curves: one per seed, none of them empty.
         middle: of values (seeds, steps), along the first axis.
     """
-    first = max((curve[0][0] for curve in curves), default=0)
-    last = min((curve[-1][0] for curve in curves), default=0)
-    steps = sorted({step for curve in curves for step, _ in curve if first <= step <= last})
-    if not steps:
+    found = align([(columns[0], columns[1]) for columns in (np.array(curve, dtype=float).T for curve in curves)])
+    if found is None:
         return None
-    columns = [np.array(curve, dtype=float).T for curve in curves]
-    values = np.stack([np.interp(steps, *column) for column in columns])
-    return Band(steps, middle(values).tolist(), values.min(axis=0).tolist(), values.max(axis=0).tolist())
+    steps, values = found
+    return Band(
+        steps.astype(int).tolist(), middle(values).tolist(), values.min(axis=0).tolist(), values.max(axis=0).tolist()
+    )
 
 
 def steps_until(curve: Curve, level: float, rising: bool) -> float:

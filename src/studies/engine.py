@@ -28,28 +28,17 @@ from studies.stored import (
     died,
     fingerprint,
     newest_sound,
-    parameters,
     read_settings,
     read_test,
-    revision,
     test_fault,
     updates,
 )
-from utils.config import load_config
+from utils.config import INCIDENTAL, TESTING, load_config
 from utils.config_checks import registry
 from utils.errors import UserError
 from utils.interrupt import Interrupted, StopSignal
 from utils.locks import Busy, locked
-from utils.records import make_writable, read_json, write_json
-
-#: Settings that decide where and how fast a run goes and what it leaves, but not what is learned.
-_INCIDENTAL = {
-    "recipe", "local_results_path", "checkpoint_path", "load_step", "evaluate", "t_max", "device", "threads",
-    "log_interval", "save_model", "save_model_interval", "worker_start_timeout", "worker_step_timeout",
-    "mongo_url", "mongo_db", "mongo_checkpoints", "use_tensorboard", "use_wandb",
-}  # fmt: skip
-#: Settings of tests, which learning does not see.
-_TESTING = {"test_interval", "test_nepisode", "test_batch_size", "test_teams", "test_episodes", "beta"}
+from utils.records import make_writable, parameters, read_json, revision, write_json
 
 
 @dataclass(frozen=True)
@@ -196,7 +185,7 @@ class Engine:
         # a setting that the program did not have yet when the model was trained has its default
         known = {**_flat(load_config([f"--env-config={cell.task}"]).as_dict()), **_flat(recorded)}
         for key, value in _flat(wanted).items():
-            if key not in _INCIDENTAL | _TESTING and known[key] != value:
+            if key not in INCIDENTAL | TESTING and known[key] != value:
                 raise UserError(
                     f"{folder} was trained with {key}={known[key]}, not {key}={value}: "
                     "give the same settings, or another folder with --results"
@@ -251,7 +240,7 @@ class Engine:
         config = load_config([*words, "evaluate=True", *_source(checkpoint)]).as_dict()
         teams = config["test_teams"] or ["train"]
         identity = {
-            "settings": {key: value for key, value in config.items() if key not in _INCIDENTAL},
+            "settings": {key: value for key, value in config.items() if key not in INCIDENTAL},
             "checkpoint": checkpoint and fingerprint(checkpoint),
         }
         folder = self.results / place / "tests" / row.tests

@@ -12,7 +12,7 @@ from typing import Any
 from utils.checkpoints import MANIFEST, Damaged, load_checkpoint, saved_steps, verify_checkpoint
 from utils.config import saved_config
 from utils.errors import UserError
-from utils.records import read_json, status_of
+from utils.records import parameters, read_json, status_of
 
 SETTINGS = "settings.json"
 _TEST_KEYS = ("settings", "checkpoint", "run", "evaluation")
@@ -151,20 +151,6 @@ def test_fault(folder: Path, record: Mapping[str, Any], teams: Sequence[str]) ->
     if record["checkpoint"] and not parameters(read_json(run / "info.json")):
         return f"names a run without its facts, {run / 'info.json'}"
     return None
-
-
-def parameters(facts: Mapping[str, Any]) -> int:
-    """Trained parameters, by the facts of a run; 0 where they do not say."""
-    counts = facts.get("parameters")
-    total = counts.get("total") if isinstance(counts, dict) else None
-    return total if isinstance(total, int) else 0
-
-
-def revision(facts: Mapping[str, Any]) -> str:
-    """The git revision of a run by its facts, with `+` where files differed from it."""
-    git = facts.get("git")
-    git = git if isinstance(git, dict) else {}
-    return str(git.get("commit") or "unknown")[:10] + "+" * bool(git.get("dirty"))
 
 
 def _is_summary(figure: Any) -> bool:

@@ -10,7 +10,7 @@ from studies.curves import Curves, steps_until
 from studies.declaration import WORST, Column, Row, Study
 from studies.engine import Outcome, Results
 from studies.statistics import Summary, summarise
-from utils.logging import metric_name
+from utils.logging import metric_name, span
 
 
 def values(results: Results, row: Row, column: Column) -> list[float]:
@@ -77,8 +77,8 @@ def extent(results: Results) -> str:
     """How many seeds, steps and updates are behind the results of the methods that learn, in a few words."""
     learned = [found for found in map(_learned, results.values()) if found]
     outcomes = [outcome for found in learned for outcome in found]
-    steps = _range([outcome.step for outcome in outcomes])
-    return f"seeds: {_range(map(len, learned))}, training steps: {steps}, updates: {_updates(outcomes)}"
+    steps = span([outcome.step for outcome in outcomes])
+    return f"seeds: {span(map(len, learned))}, training steps: {steps}, updates: {_updates(outcomes)}"
 
 
 def write_csv(path: Path, study: Study, results: Results) -> None:
@@ -153,7 +153,7 @@ def _lessons(study: Study, results: Results) -> str:
     rows = []
     for row in (row for row in study.rows if row.cell.learns):
         found = results[row.label]
-        steps, parameters = _range([o.step for o in found]), _range([o.parameters for o in found])
+        steps, parameters = span([o.step for o in found]), span([o.parameters for o in found])
         rows.append([row.label, steps, _updates(found), _batches(found) or "-", parameters])
     return _table(["method", "steps", "updates", "batch", "parameters"], rows)
 
@@ -176,7 +176,7 @@ def _explanation(study: Study, results: Results) -> str:
         lines.append(f'"paper": {study.source}.')
     if steps:
         updates = _known(learned)
-        ours = f"Trained for {_range(steps)} steps with {_updates(learned) if updates else 'unknown'} updates"
+        ours = f"Trained for {span(steps)} steps with {_updates(learned) if updates else 'unknown'} updates"
         paper = f"{study.steps:,}" + f" with {study.updates:,}" * bool(study.updates)
         # some are missing in every training: there are none before the replay holds a batch
         if min(steps) < study.steps or min(updates, default=study.updates) < 0.9 * study.updates:
@@ -241,7 +241,7 @@ def _known(learned: Sequence[Outcome]) -> list[int]:
 def _updates(learned: Sequence[Outcome]) -> str:
     known = _known(learned)
     unknown = len(learned) - len(known)
-    return _range(known) + f" ({unknown} unknown)" * bool(known and unknown)
+    return span(known) + f" ({unknown} unknown)" * bool(known and unknown)
 
 
 def _batches(learned: Sequence[Outcome]) -> str:
@@ -250,13 +250,6 @@ def _batches(learned: Sequence[Outcome]) -> str:
 
 def _shared(numbers: Iterable[int]) -> str:
     return " ".join(map(str, sorted(set(numbers) - {0})))
-
-
-def _range(numbers: Iterable[int]) -> str:
-    found = sorted(set(numbers))
-    if not found:
-        return "-"
-    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
 
 
 def _list(items: Sequence[object]) -> str:

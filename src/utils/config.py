@@ -33,6 +33,15 @@ from utils.version import ROOT
 #: Keys that hold settings of their own, which a dot tells: `env_args.train_team`.
 _PARTS = ("env_args", "expert_args")
 
+#: Settings that decide where and how fast a run goes and what it leaves, but not what is learned.
+INCIDENTAL = {
+    "recipe", "local_results_path", "checkpoint_path", "load_step", "evaluate", "t_max", "device", "threads",
+    "log_interval", "save_model", "save_model_interval", "worker_start_timeout", "worker_step_timeout",
+    "mongo_url", "mongo_db", "mongo_checkpoints", "use_tensorboard", "use_wandb",
+}  # fmt: skip
+#: Settings of tests, which learning does not see.
+TESTING = {"test_interval", "test_nepisode", "test_batch_size", "test_teams", "test_episodes", "beta"}
+
 
 class Config(Mapping[str, Any]):
     """The settings of one run, as `config.lr` or `config["lr"]`. Immutable.

@@ -6,9 +6,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from utils.records import named
 
@@ -24,6 +24,25 @@ EPISODES = {"test": "evaluation.json", "validation": "validation.json"}
 def metric_name(team: str, figure: str, episodes: str = "test") -> str:
     """The name by which the mean of `figure` in a test of `team` is recorded; `episodes`: a key of `EPISODES`."""
     return f"{episodes}/{team}/{figure}" + "_mean" * (figure != "comm_frequency")
+
+
+class MetricName(NamedTuple):
+    """What the metric of a test is of."""
+
+    #: what stands before its name: "expert/" for that part of the run, else ""
+    part: str
+    #: a key of `EPISODES`
+    episodes: str
+    team: str
+    figure: str
+
+
+def parse_metric_name(metric: str) -> MetricName | None:
+    """What `metric_name` was given for `metric`; None for other metrics."""
+    *part, kind, team, figure = ["", "", *metric.split("/")]
+    if kind not in EPISODES:
+        return None
+    return MetricName("".join(f"{name}/" for name in part if name), kind, team, figure.removesuffix("_mean"))
 
 
 def describe(results: Evaluation) -> str:
@@ -239,3 +258,11 @@ def duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def span(numbers: Iterable[int]) -> str:
+    """Least and greatest of `numbers`, "-" for none."""
+    found = sorted(set(numbers))
+    if not found:
+        return "-"
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"

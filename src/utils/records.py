@@ -131,7 +131,11 @@ def status_of(folder: Path) -> str:
         A RUNNING whose process cannot be looked up stays RUNNING: it is another host's or another container's, or the
         record does not say which process it was.
     """
-    record = read_json(Path(folder) / RUN_FILE)
+    return status_told(read_json(Path(folder) / RUN_FILE))
+
+
+def status_told(record: Mapping[str, Any]) -> str:
+    """The status of a run, as `status_of`, of what its `run.json` says, or its document in a database."""
     try:
         status = record["status"]
         process = (record.get("meta") or {}).get("process")
@@ -172,3 +176,20 @@ def _state_and_start(pid: int) -> tuple[str | None, int | None]:
         return None, None
     fields = stat.rpartition(")")[2].split()  # the name before them may hold blanks and brackets
     return fields[0], int(fields[19])
+
+
+# --- what a record says, `facts` being its info.json ------------------------------------------------------------------
+
+
+def parameters(facts: Mapping[str, Any]) -> int:
+    """Trained parameters, by the facts of a run; 0 where they do not say."""
+    counts = facts.get("parameters")
+    total = counts.get("total") if isinstance(counts, dict) else None
+    return total if isinstance(total, int) else 0
+
+
+def revision(facts: Mapping[str, Any]) -> str:
+    """The git revision of a run by its facts, with `+` where files differed from it."""
+    git = facts.get("git")
+    git = git if isinstance(git, dict) else {}
+    return str(git.get("commit") or "unknown")[:10] + "+" * bool(git.get("dirty"))

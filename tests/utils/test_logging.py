@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import small_files
 
-from utils.logging import METRICS_FILE, Console, Recorder
+from utils.logging import METRICS_FILE, Console, MetricName, Recorder, metric_name, parse_metric_name
 
 
 class Terminal(io.StringIO):
@@ -179,3 +179,14 @@ def test_training_goes_on_when_nobody_reads():
     assert console._stream is None
     with pytest.raises(BrokenPipeError):
         stream.close()
+
+
+@pytest.mark.parametrize("figure", ["battle_won", "comm_frequency"])
+@pytest.mark.parametrize("episodes", ["test", "validation"])
+def test_the_name_of_a_tests_metric_says_what_it_is_of(episodes, figure):
+    assert parse_metric_name(metric_name("3-5", figure, episodes)) == MetricName("", episodes, "3-5", figure)
+    assert parse_metric_name("expert/" + metric_name("8v9", figure, episodes)) == MetricName(
+        "expert/", episodes, "8v9", figure
+    )
+    for other in ("loss", "train/return_mean", "expert/loss", "test/return_mean", ""):
+        assert parse_metric_name(other) is None

@@ -1,0 +1,82 @@
+"""Records as trainings leave them, for tests of reports."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from reports.groups import Panel, group
+from reports.sources import Run, Wanted, read_folder
+from reports.trainings import Training, join
+
+WON = "test/3-5/battle_won_mean"
+START = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
+#: (environment steps, value); time passes at a step a second
+Curve = Sequence[tuple[int, float]]
+
+
+def write(
+    results: Path,
+    number: int,
+    curves: Mapping[str, Curve],
+    *,
+    status: str = "COMPLETED",
+    task: str = "sc2_sz",
+    start: int = 0,
+    seconds: float = 1.0,
+    facts: Mapping[str, object] | None = None,
+    **config: Any,
+) -> Path:
+    """The record `number` in `results`.
+
+    Args:
+        start: the step at which the run begins, at the same time as every other.
+        seconds: that a step takes.
+        config: settings that differ from those of a training of REFIL.
+    """
+    record = results / "sacred" / str(number)
+    record.mkdir(parents=True)
+    own = {"name": "refil", "seed": number, "env": "starcraft", "env_args": {"train_team": "3-5"}, "evaluate": False}
+    contents = {
+        "config.json": {**own, "checkpoint_path": "", "local_results_path": str(results), **config},
+        "run.json": {"status": status, "start_time": START.isoformat()},
+        "info.json": {"arguments": [f"--env-config={task}"], "device": "cpu", **(facts or {})},
+    }
+    for name, content in contents.items():
+        (record / name).write_text(json.dumps(content))
+    lines = sorted((step, name, value) for name, points in curves.items() for step, value in points)
+    (record / "metrics.jsonl").write_text(
+        "".join(
+            json.dumps({"name": n, "step": s, "value": v, "time": round(START.timestamp() + (s - start) * seconds, 3)})
+            + "\n"
+            for s, n, v in lines
+        )
+    )
+    return record
+
+
+def straight(last: float, end: int = 100, name: str = WON) -> dict[str, Curve]:
+    """A metric that rises from 0 to `last` in `end` steps."""
+    return {name: [(0, 0.0), (end // 2, last / 2), (end, last)]}
+
+
+def read(results: Path, metric: str = "") -> tuple[list[Run], list[str]]:
+    """The runs in `results`, and what was left out."""
+    told: list[str] = []
+    runs = read_folder(results, Wanted(metric), set(), lambda what, why: told.append(f"{Path(what).name}: {why}"))
+    return runs, told
+
+
+def trainings(results: Path, metric: str = "") -> list[Training]:
+    """The trainings in `results`, of which nothing is left out."""
+    runs, told = read(results, metric)
+    found, _ = join(runs, lambda what, why: told.append(what))
+    assert told == []
+    return found
+
+
+def panels(results: Path, keys: str = "config,env", metric: str = "") -> list[Panel]:
+    """The panels of the runs in `results`."""
+    found = trainings(results, metric)
+    return group(found, keys.split(","), metric, {name for training in found for name in training.run.curves})
