@@ -99,7 +99,7 @@ def _check_stream(config: Config, learner_class: type[Learner]) -> None:
             f"{key} needs all environments in one batch: runner=vector (got {config.runner}), and no game beside it "
             "(env_args.backend=skirmish)"
         )
-    if not envs.REGISTRY[config.env].SUSPENDS:
+    if not envs.REGISTRY[config.env].suspends:
         raise UserError(f"{key}: env={config.env} cannot save episodes in the middle; leave it 0")
     controller_class = controllers.REGISTRY[config.controller]
     if learner_class.ON_POLICY and not (learner_class.PIECES and getattr(controller_class, "PIECES", False)):

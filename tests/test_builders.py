@@ -34,7 +34,7 @@ from utils.errors import UserError
         (["evaluate=true"], "checkpoint_path"),
         (["--env-config=rescue", "target_values=pairs"], "target_values=pairs: no action of env=rescue points"),
         (["--config=copa", "sequence_length=6"], "sequence_length=6 must be a multiple of broadcast_interval=4"),
-        (["--config=refil", "rollout_steps=9", "runner=parallel"], "rollout_steps=9 needs runner=vector, got runner=p"),
+        (["--config=refil", "rollout_steps=9", "runner=parallel"], "rollout_steps=9 needs all environments in one batch"),
         (["--config=mappo", "rollout_steps=9", "runner=episode"], "rollout_steps=9 needs runner=vector, got runner=e"),
         (["--env-config=pettingzoo", "rollout_steps=9"], "rollout_steps=9: env=pettingzoo cannot save episodes"),
         (

@@ -43,7 +43,7 @@ class ToyEnv(EntityEnv):
     """
 
     Args = Args
-    SUSPENDS = True
+    suspends = True
     RUNNING = (
         *("present", "sign_present", "varying", "shown", "sign_of", "allowed", "secret"),
         *("t", "hits", "terminated", "truncated"),

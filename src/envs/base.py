@@ -157,7 +157,7 @@ class EntityEnv(ABC):
     #: whether its actions point at entities (`EnvSpec.points`)
     POINTS: ClassVar[bool] = False
     #: whether `running` can save episodes in the middle
-    SUSPENDS: ClassVar[bool] = False
+    suspends: bool = False
     #: whether a test plays listed episodes, the same ones after any `seed`: then there are none for validation
     FIXED_TESTS: ClassVar[bool] = False
     #: where it can: the attributes that running episodes consist of, all of them tensors
@@ -254,7 +254,7 @@ class EntityEnv(ABC):
         """What a checkpoint in the middle of episodes needs to go on with them, random stream included: copies, on the
         CPU.
         """
-        if not self.SUSPENDS:
+        if not self.suspends:
             raise NotImplementedError(f"{type(self).__name__} cannot save running episodes")
         return {**self.state_dict(), **snapshot({name: getattr(self, name) for name in self.RUNNING})}
 
@@ -264,7 +264,7 @@ class EntityEnv(ABC):
         Raises:
             ValueError: they are those of another number of environments, or of slots.
         """
-        if not self.SUSPENDS:
+        if not self.suspends:
             raise NotImplementedError(f"{type(self).__name__} cannot go on with saved episodes")
         self.load_state_dict(state)
         for name in self.RUNNING:

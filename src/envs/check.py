@@ -41,7 +41,7 @@ def check_env(
     for name in env.SCRIPTED:
         checker.check_scripted(name)
     checker.check_seeding(repeatable, varied)
-    if env.SUSPENDS and repeatable:
+    if env.suspends and repeatable:
         checker.check_running()
 
 

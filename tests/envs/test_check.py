@@ -325,7 +325,7 @@ def test_a_specification_that_points_at_nobody_is_refused() -> None:
 
 def test_what_cannot_be_saved_in_the_middle_says_so() -> None:
     class CannotSuspend(ToyEnv):
-        SUSPENDS = False
+        suspends = False
 
     check_env(build(CannotSuspend))
     for act in (lambda env: env.running(), lambda env: env.resume({})):

@@ -33,7 +33,7 @@ EPISODES = (
 class ScriptEnv(EntityEnv):
     """Step t of episode k of environment i pays 100 * i + 10 * k + t, and shows one more than that before."""
 
-    SUSPENDS = True
+    suspends = True
     RUNNING = ("k", "t")
     spec = EnvSpec("script", 2, 3, 1, 1, 3, episode_limit=4, feature_slices={"x": slice(0, 1)}, info_names=("number",))
 
@@ -443,7 +443,7 @@ TASKS: dict[str, list[str]] = {
 
 def test_every_task_that_can_be_saved_is_tried() -> None:
     tried = {load_config([f"--env-config={task}"]).env for task in TASKS}
-    assert tried == {name for name, env_class in REGISTRY.items() if env_class.SUSPENDS}
+    assert tried == {name for name, env_class in REGISTRY.items() if env_class.suspends}
 
 
 def task_env(task: str, seed: int) -> EntityEnv:

@@ -40,7 +40,7 @@ class MatrixGameEnv(EntityEnv):
 
     Args = MatrixGameArgs
     FIXED_TESTS = True
-    SUSPENDS = True
+    suspends = True
     RUNNING = ("_types", "_payoff", "_consistent", "_over")
 
     def __init__(self, args: MatrixGameArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:

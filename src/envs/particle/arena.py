@@ -35,7 +35,7 @@ class ArenaEnv(EntityEnv):
     from -1 to 1, at rest. Landmarks stay, and nobody bumps into them. Episodes are truncated and never terminate.
     """
 
-    SUSPENDS = True
+    suspends = True
     RUNNING: ClassVar[tuple[str, ...]] = ("_present", "_position", "_velocity", "_steps", "_over")
 
     def __init__(self, spec: EnvSpec, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:

@@ -53,7 +53,7 @@ class RescueEnv(EntityEnv):
 
     Args = RescueArgs
     SCRIPTED = SCRIPTED
-    SUSPENDS = True
+    suspends = True
     RUNNING = ("_present", "_skill", "_robot", "_fire", "_level", "_put_out", "_steps", "_over")
 
     def __init__(self, args: RescueArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:

@@ -77,7 +77,7 @@ class StarCraftEnv(EntityEnv):
     Args = StarCraftArgs
     SCRIPTED = SCRIPTED
     POINTS = True
-    SUSPENDS = True
+    suspends = True
     RUNNING = ("_steps", "_terminated", "_truncated", "_won", "_tags")
 
     def __init__(self, args: StarCraftArgs, num_envs: int, seed: int, device: torch.device | str = "cpu") -> None:
@@ -86,6 +86,7 @@ class StarCraftEnv(EntityEnv):
         self.args = args
         #: the engine that was chosen
         self.backend = args.backend
+        self.suspends = self.backend == "skirmish"  # a game of StarCraft II cannot be saved
         self.scenario = SCENARIOS[args.scenario]
         tags = args.tags or max(args.max_team, args.max_enemies)
         self.spec = make_spec(self.scenario, args.max_team, args.max_enemies, tags, args.episode_limit)

@@ -73,7 +73,7 @@ class ResourceCollectionEnv(EntityEnv):
     Args = ResourceCollectionArgs
     SCRIPTED = SCRIPTED
     FIXED_TESTS = True
-    SUSPENDS = True
+    suspends = True
 
     def __init__(
         self, args: ResourceCollectionArgs, num_envs: int, seed: int, device: torch.device | str = "cpu"
