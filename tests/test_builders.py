@@ -34,8 +34,8 @@ from utils.errors import UserError
         (["evaluate=true"], "checkpoint_path"),
         (["--env-config=rescue", "target_values=pairs"], "target_values=pairs: no action of env=rescue points"),
         (["--config=copa", "sequence_length=6"], "sequence_length=6 must be a multiple of broadcast_interval=4"),
-        (["--config=refil", "rollout_steps=9", "runner=parallel"], "rollout_steps=9 needs all environments in one batch"),
-        (["--config=mappo", "rollout_steps=9", "runner=episode"], "rollout_steps=9 needs runner=vector, got runner=e"),
+        (["--config=refil", "rollout_steps=9", "runner=parallel"], "rollout_steps=9 needs all environments"),
+        (["--config=mappo", "rollout_steps=9", "runner=episode"], "rollout_steps=9 needs all environments"),
         (["--env-config=pettingzoo", "rollout_steps=9"], "rollout_steps=9: env=pettingzoo cannot save episodes"),
         (
             ["--config=pqn_refil", "rollout_steps=9"],
