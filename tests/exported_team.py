@@ -72,7 +72,7 @@ class ExportedTeam(Controller):
         given |= {"step": step.repeat_interleave(a), "slot": torch.arange(a).repeat(b)}
         said = {name: value.unflatten(0, (b, a)) for name, value in self._ask("policy", given).items()}
         actions = self._in_slots(said)
-        after = {"memory": said.get("memory", memory), "strategy": strategy, "present": here, "step": step + 1}
+        after = {"memory": said.get("next_memory", memory), "strategy": strategy, "present": here, "step": step + 1}
         return Decision(actions, after)
 
     def _ask(self, name: str, given: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -124,7 +124,7 @@ def _snippet(files: Mapping[str, str], made: Mapping[str, Program]) -> str:
         ]
     action = 'action = answer["action"]'
     if "memory" in inputs:
-        action += '  # and answer["memory"] is the next call\'s memory'
+        action += '  # and answer["next_memory"] is memory in the next call'
     return "\n".join([*lines, action, "```"])
 
 

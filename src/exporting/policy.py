@@ -42,7 +42,7 @@ class Program(nn.Module):
 
     def __init__(self, controller: EntityController) -> None:
         super().__init__()
-        self.controller = controller.eval()
+        self.controller = controller
         self.spec, self.reader = controller.spec, controller.reader
         rows: int | str = self.spec.entities if controller.FIXED_SLOTS else "E"
         self.rows = rows
@@ -58,6 +58,7 @@ class Program(nn.Module):
         }
         #: by name, in the order in which they are returned
         self.outputs: dict[str, Port] = {}
+        self.eval()
 
     def _mask_says(self) -> str:
         return "which rows are present"
@@ -85,8 +86,9 @@ class Program(nn.Module):
             ValueError: an input is missing, or of another shape.
         """
         # in an export this also tells that the same letter is the same number everywhere
-        for name in self.inputs.keys() - given.keys():
-            raise ValueError(f"the input {name} is missing")
+        missing = [name for name in self.inputs if name not in given]
+        if missing:
+            raise ValueError(f"the input {missing[0]} is missing")
         sizes = self.sizes(*given["mask"].shape)
         for name, tensor in given.items():
             if name not in self.inputs:
@@ -151,7 +153,7 @@ class Policy(Program):
             )
             self.inputs["private"] = Port(own, torch.float32, whose)
         memory = Port(
-            ("B", agent.state_size), torch.float32, "as the last call returned it; zeros when it begins or joins"
+            ("B", agent.state_size), torch.float32, "next_memory of the last call; zeros when the agent begins or joins"
         )
         if agent.sizes.recurrent:
             self.inputs["memory"] = memory
@@ -176,7 +178,8 @@ class Policy(Program):
         what = "whose soft-max is the policy" if self.acts_by_policy else "what each action is worth"
         self.outputs[self.values_name] = Port(("B", actions), torch.float32, f"{what}; -60000 where it is illegal")
         if "memory" in self.inputs:
-            self.outputs["memory"] = Port(memory.shape, memory.dtype, "for the next call")
+            # ONNX knows one thing by one name
+            self.outputs["next_memory"] = Port(memory.shape, memory.dtype, "what memory is in the next call")
 
     @property
     def acts_by_policy(self) -> bool:
@@ -260,7 +263,7 @@ class Policy(Program):
             "act": acts,
             "symbol": symbols,
             self.values_name: values,
-            "memory": memory,
+            "next_memory": memory,
         }
         return {name: said[name] for name in self.outputs}
 

@@ -37,7 +37,7 @@ def check_out(out: Path) -> None:
     if missing:
         raise UserError(
             f"--out {out.name}: ONNX needs {' and '.join(missing)}, not installed here: "
-            "./run.sh python -m pip install -r requirements-export.txt, or write a .pt2"
+            "./run.sh export ... installs requirements-export.txt, or write a .pt2"
         )
 
 
@@ -123,6 +123,7 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", "# The axis name", UserWarning)
             yield
     finally:
         logger.setLevel(level)

@@ -175,7 +175,7 @@ def test_the_card_says_what_a_user_needs(trained, tmp_path, capsys):
     for line in (
         "| teams trained on | 3-5 |",
         "| `entities` | (B, E, 11) | float32 | features, a row for each entity |",
-        "| `memory` | (B, 16) | float32 | as the last call returned it; zeros when it begins or joins |",
+        "| `memory` | (B, 16) | float32 | next_memory of the last call; zeros when the agent begins or joins |",
         "| `step` | (B,) | int64 | steps since the episode began: memories start anew every 6 steps |",
         "| `entity` | (B,) | int64 | the row that it points at; -1: a basic action |",
         "| 9-10 | relative |",

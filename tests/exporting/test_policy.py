@@ -1,5 +1,7 @@
 """What an exported agent computes equals what the controller computes, whatever the kind of networks."""
 
+import copy
+
 import batches
 import pytest
 import torch
@@ -8,6 +10,7 @@ from exported_team import ExportedTeam
 from components.action_selectors import EpsilonGreedy
 from envs.base import TimeStep
 from exporting.policy import Policy, programs
+from exporting.programs import write_program
 from utils.masking import fill_illegal
 
 #: controller's settings, and what the environment's are
@@ -119,3 +122,32 @@ def test_wrong_inputs_are_named():
         policy(**{**given, "memory": given["memory"][:1]})
     with pytest.raises(ValueError, match="there is no input slot"):
         policy(**given, slot=torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    "case", ["collaq", "mipi_alone", "pairs_messages", "slots_messages", "flat_memoryless", "joint"]
+)
+def test_a_program_computes_what_the_module_does(case, tmp_path):
+    settings, sizes = CASES[case]
+    module = Policy(stirred(batches.make_controller(batches.make_spec(**sizes), **settings)))
+    write_program(module, tmp_path / "policy.pt2")
+    program = torch.export.load(tmp_path / "policy.pt2").module()
+    for batch, rows in ((1, 3), (5, 20)):
+        given = module.example(batch, rows, seed=2)
+        given["mask"][:, 2:] = torch.arange(given["mask"].shape[1] - 2) % 3 == 0
+        wanted, found = module(**given), program(**given)
+        assert list(found) == list(module.outputs)
+        for name, value in wanted.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+            sizes_of = {"B": batch, "E": rows, **module.sizes(batch, rows)}
+            assert tuple(value.shape) == tuple(sizes_of.get(size, size) for size in module.outputs[name].shape)
+
+
+def test_a_program_that_computes_something_else_is_not_written(tmp_path, monkeypatch):
+    settings, sizes = CASES["memoryless"]
+    module = Policy(batches.make_controller(batches.make_spec(**sizes), **settings))
+    other, export = Policy(stirred(copy.deepcopy(module.controller))), torch.export.export
+    monkeypatch.setattr(torch.export, "export", lambda module, *rest, **more: export(other, *rest, **more))
+    with pytest.raises(RuntimeError, match="the exported program's values is not the policy's"):
+        write_program(module, tmp_path / "policy.pt2")
+    assert not list(tmp_path.iterdir())
