@@ -40,7 +40,7 @@ def _facts(source: Source) -> list[tuple[str, str]]:
     config, record = source.config, source.record
     env_args = record.config.get("env_args")
     trained = env_args.get("train_team") if isinstance(env_args, Mapping) else None
-    git = record.run.get("git")
+    git = record.facts.get("git")
     git = git if isinstance(git, Mapping) else {}
     commit = git.get("commit")
     here = git_revision()["commit"]

@@ -22,8 +22,8 @@ class Record:
     """What the run's record says; empty where there is none."""
 
     config: Mapping[str, Any]
-    #: `run.json`
-    run: Mapping[str, Any]
+    #: `run.json` and `info.json`: revision, versions, ...
+    facts: Mapping[str, Any]
     #: `evaluation.json`: team -> figure -> summary, of the run's last test
     tests: Mapping[str, Any]
 
@@ -112,5 +112,6 @@ def _find_record(folder: Path, settings: Mapping[str, Any] | None) -> Record:
         config = read_json(place / "config.json")
         told = json.loads(json.dumps(dict(settings or {})))
         if config and all(config.get(key) == value for key, value in told.items()):
-            return Record(config, read_json(place / RUN_FILE), read_json(place / "evaluation.json"))
+            facts = {**read_json(place / RUN_FILE), **read_json(place / "info.json")}
+            return Record(config, facts, read_json(place / "evaluation.json"))
     return Record({}, {}, {})

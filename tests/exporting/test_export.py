@@ -1,6 +1,7 @@
 """Models are exported by the command line, and whole episodes are played by the programs alone, elsewhere."""
 
 import io
+import json
 import struct
 import subprocess
 import sys
@@ -126,7 +127,9 @@ def test_a_policy_of_3_to_5_plays_16_against_16_by_the_program_alone(trained, tm
     assert play(trained("refil"), MODELS["refil"], tmp_path / "policy.pt2", "16") > 300
 
 
-@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
+@pytest.mark.skipif(
+    any(find_spec(package) is None for package in ("onnx", "onnxscript", "onnxruntime")), reason="needs ONNX's packages"
+)
 def test_so_does_onnx(trained, tmp_path):
     assert play(trained("refil"), MODELS["refil"], tmp_path / "policy.onnx", "16") > 300
 
@@ -151,6 +154,7 @@ def altered(models: Path, folder: Path, change) -> Path:
 
 def said(capsys, *words: str) -> str:
     """What the program says where it refuses: one line."""
+    capsys.readouterr()
     assert export.main(list(words)) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ")
@@ -168,7 +172,9 @@ def quick(monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 def test_the_card_says_what_a_user_needs(trained, tmp_path, capsys):
-    assert export.main([str(trained("refil")), "--out", str(tmp_path / "policy.pt2")]) == 0
+    models = trained("refil")
+    capsys.readouterr()  # what the training said
+    assert export.main([str(models), "--out", str(tmp_path / "policy.pt2")]) == 0
     assert capsys.readouterr().out == f"wrote {tmp_path / 'policy.pt2'}\nwrote {tmp_path / 'policy.md'}\n"
     card = (tmp_path / "policy.md").read_text()
     assert card.startswith("# refil on sc2_sz: the policy of one agent\n")
@@ -183,7 +189,8 @@ def test_the_card_says_what_a_user_needs(trained, tmp_path, capsys):
         "| 3-5 | ",
     ):
         assert f"\n{line}" in card
-    assert "revision of the training | unknown" not in card
+    commit = json.loads((models.parents[1] / "sacred" / "1" / "info.json").read_text())["git"]["commit"]
+    assert f"| revision of the training | {commit or 'unknown'}" in card
     assert str(tmp_path) not in card
     snippet = card.split("```python\n")[1].split("```")[0]
     compile(snippet, "card", "exec")
