@@ -102,12 +102,12 @@ def _spec(folder: Path, plain: Mapping[str, Any] | None, config: Mapping[str, An
 
 def _find_record(folder: Path, settings: Mapping[str, Any] | None) -> Record:
     """The record of the run that `folder` is a checkpoint of: `<results>/sacred/<id>` beside `<results>/models/<id>`,
-    or the folder above the checkpoints'. One of other settings is another run's of the same number.
+    or the folder above the checkpoints' (above `models`). One of other settings is another run's of the same number.
     """
     run = folder.resolve().parent
     places = [run.parent]
     if run.parent.name == "models":
-        places = [run.parent.parent / "sacred" / run.name]
+        places = [run.parent.parent / "sacred" / run.name, run.parent.parent]
     for place in places:
         config = read_json(place / "config.json")
         told = json.loads(json.dumps(dict(settings or {})))
