@@ -99,6 +99,7 @@ def to_onnx(module: Program) -> bytes:
 WRITERS: dict[str, Callable[[Program], bytes]] = {".pt2": to_pt2, ".onnx": to_onnx}
 
 
+@torch.no_grad()
 def _compare(module: Program, program: torch.export.ExportedProgram) -> None:
     """
     Raises:
