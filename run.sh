@@ -4,6 +4,7 @@
 #   ./run.sh --config=copa --env-config=sc2_sz with seed=1   train or test; ./run.sh --help explains the words
 #   ./run.sh queue [--status]                                the long trainings of src/studies/queue.py, in the background
 #   ./run.sh board [URL]                                     Omniboard on a MongoDB with runs (docs/recording.md)
+#   ./run.sh export CHECKPOINT --out policy.pt2              a policy as a program of its own (docs/export.md)
 #   ./run.sh test [pytest's words]                           what CI runs: ruff, mypy, pytest
 #   ./run.sh test -m faults                                  the long campaign against faults (docs/reliability.md)
 #   ./run.sh tool NAME ...                                   one of these alone, such as: tool pytest -k config
@@ -64,6 +65,7 @@ install() { # install the file $1, once
 
 install_tools() { # what the checks need; the stand-in for StarCraft II is tested through pysc2 itself
     install requirements-dev.txt
+    install requirements-export.txt
     install requirements-sc2.txt
 }
 
@@ -91,6 +93,11 @@ python)
 board)
     shift
     exec "$venv/bin/python" "$root/src/board.py" "$@"
+    ;;
+export)
+    shift
+    [[ "$* " != *".onnx "* ]] || install requirements-export.txt
+    exec "$venv/bin/python" "$root/src/export.py" "$@"
     ;;
 queue)
     shift

@@ -176,6 +176,7 @@ class Training:
             "acts_by": self.controller.acts_by(),
             "identity": self.identity,
             "settings": self.settings,
+            "spec": self.controller.spec.as_plain(),
             "progress": {
                 "t_env": self.t_env,
                 "episodes": self.episodes,

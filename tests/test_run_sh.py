@@ -27,7 +27,7 @@ echo "$$ $PWD ${PYTHONPATH:-}" >"$FAKE/started"
 
 
 class Checkout:
-    """A copy of run.sh and three requirement files, and a PATH with nothing but stand-ins and a few tools."""
+    """A copy of run.sh and four requirement files, and a PATH with nothing but stand-ins and a few tools."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a checkout"
@@ -39,6 +39,7 @@ class Checkout:
         (self.root / "requirements.txt").write_text("one==1\n")
         (self.root / "requirements-dev.txt").write_text("two==2\n")
         (self.root / "requirements-sc2.txt").write_text("three==3\n")
+        (self.root / "requirements-export.txt").write_text("four==4\n")
         for tool in TOOLS:
             found = shutil.which(tool)
             assert found or tool == "flock"  # not every system has that one
@@ -82,7 +83,11 @@ def pip(file: str, options: str = "") -> str:
     return f"python -m pip install --quiet --disable-pip-version-check{options} -r R/{file}"
 
 
-TOOLS_INSTALLED = [pip("requirements-dev.txt"), pip("requirements-sc2.txt", " --no-deps")]
+TOOLS_INSTALLED = [
+    pip("requirements-dev.txt"),
+    pip("requirements-export.txt"),
+    pip("requirements-sc2.txt", " --no-deps"),
+]
 
 
 @pytest.mark.parametrize("script", ["run.sh", ".ci/run"])
@@ -158,10 +163,19 @@ def test_any_program_runs_in_the_environment(checkout, tmp_path):
     assert checkout.started().partition(" ")[2] == f"{tmp_path} {checkout.root}/src"
 
 
-@pytest.mark.parametrize(("word", "program"), [("queue", "evidence.py"), ("board", "board.py")])
+@pytest.mark.parametrize(
+    ("word", "program"), [("queue", "evidence.py"), ("board", "board.py"), ("export", "export.py")]
+)
 def test_programs_that_have_a_word_of_their_own(checkout, word, program):
     assert checkout.call(word, "--status")[0] == 0
     assert checkout.calls()[-1] == f"python R/src/{program} --status"
+
+
+def test_onnx_is_installed_for_whoever_exports_it(checkout):
+    checkout.call("export", "models/1", "--out", "a.pt2")
+    assert checkout.calls()[-2:] == [pip("requirements.txt"), "python R/src/export.py models/1 --out a.pt2"]
+    assert checkout.call("export", "models/1", "--out", "a.onnx")[0] == 0
+    assert checkout.calls() == [pip("requirements-export.txt"), "python R/src/export.py models/1 --out a.onnx"]
 
 
 def test_signals_reach_the_program(checkout):

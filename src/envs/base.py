@@ -10,7 +10,7 @@ number, `act * S + symbol`. So whoever selects, masks, stores or learns knows of
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -132,6 +132,24 @@ class EnvSpec:
         if not self.symbols:
             return avail_mask
         return avail_mask.unflatten(-1, (-1, self.symbols)).any(dim=-1)  # a batch may have fewer slots
+
+    def as_plain(self) -> dict[str, Any]:
+        """In plain values, as a checkpoint keeps it."""
+        return {entry.name: _plain(getattr(self, entry.name)) for entry in fields(self)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "EnvSpec":
+        """What `as_plain` was made of."""
+        slices = {name: slice(*columns) for name, columns in plain["feature_slices"].items()}
+        return cls(**{**plain, "feature_slices": slices})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): (int(columns.start), int(columns.stop)) for name, columns in value.items()}
+    if type(value) not in (str, bool, tuple, type(None)):  # a game's sizes may be NumPy's
+        return int(value)
+    return value
 
 
 #: In place of an action: the environment moves this agent by a rule of its own. For scripted teams whose moves no

@@ -53,17 +53,18 @@ class CollaqAgent(EntityAgent):
     def state_size(self) -> int:
         return 3 * self.sizes.hidden
 
-    def on_its_own(self, mask: Tensor) -> Tensor:
-        """The mask of `o_alone`: `mask (..., A, E)` -> (..., A, E)."""
-        agents, entities = mask.shape[-2:]
-        kept = torch.eye(agents, entities, dtype=torch.bool, device=mask.device)
+    def on_its_own(self, mask: Tensor, agents: Tensor | None = None) -> Tensor:
+        """The mask of `o_alone`: `mask (..., A, E)` -> (..., A, E); `agents`: as in `Rows`."""
+        count, entities = mask.shape[-2:]
+        kept = torch.eye(count, entities, dtype=torch.bool, device=mask.device)
         if self.alone_view == "no_teammates":
-            kept = kept | (torch.arange(entities, device=mask.device) >= agents)
+            others = torch.arange(entities, device=mask.device) >= count if agents is None else ~agents.unsqueeze(-2)
+            kept = kept | others
         return mask & kept
 
     def perceive(self, rows: Rows, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
         """As `EntityAgent.perceive`, (K, M, A, 3H)."""
-        solitary = tuple(self.on_its_own(mask) for mask in masks)
+        solitary = tuple(self.on_its_own(mask, rows.agents) for mask in masks)
         alone = super().perceive(rows, private, solitary)
         return torch.cat([alone, *self.collab.perceive(rows, private, (*masks, *solitary)).chunk(2)], dim=-1)
 
@@ -81,7 +82,7 @@ class CollaqAgent(EntityAgent):
 
     def targets(self, rows: Rows, masks: tuple[Tensor, ...]) -> tuple[Targets, ...]:
         """As `EntityAgent.targets`; masks of candidates (2, M, A, E) are those of `o` and of `o_alone`."""
-        return super().targets(rows, tuple(torch.stack([mask, self.on_its_own(mask)]) for mask in masks))
+        return super().targets(rows, tuple(torch.stack([mask, self.on_its_own(mask, rows.agents)]) for mask in masks))
 
     def terms(
         self,

@@ -26,6 +26,8 @@ class Rows(NamedTuple):
     names: Tensor | None = None
     #: (..., A, E, F) what agent and entity are to each other, 0 or 1; None where no network asks for it
     pairs: Tensor | None = None
+    #: (..., E) bool, which rows are those of agents; None: the first A
+    agents: Tensor | None = None
 
     def at(self, which: Tensor) -> "Rows":
         """Those of the steps where `which (M,)`."""

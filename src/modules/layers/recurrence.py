@@ -68,6 +68,8 @@ class StreamGRU(nn.Module):
     def step(self, x: Tensor, hidden: Tensor) -> Tensor:
         """One step: `x (..., I)`, `hidden (..., H)` -> the next state (..., H)."""
         state = hidden.reshape(-1, hidden.shape[-1])
+        if torch.compiler.is_exporting():  # `recur` takes counts for constants, and writes in place
+            return torch.gru_cell(x.reshape(state.shape), state, *self.gru.all_weights[0]).view_as(hidden)
         return self._recur(x.reshape(len(state), -1), state, [len(state)]).view_as(hidden)
 
     def forward(self, x: Tensor, streams: Streams) -> Tensor:

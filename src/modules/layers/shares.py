@@ -28,6 +28,8 @@ def shares(query: Tensor, key: Tensor, masks: tuple[Tensor, ...], bias: Tensor |
         (M, N, E, K, A): exactly 0 for what is not seen, all zeros where nothing is
     """
     seen = torch.stack([mask.transpose(1, 2) for mask in masks]).to(query.dtype)  # (K, M, E, A)
+    if torch.compiler.is_exporting():
+        return _as_written(query, key, bias, seen)
     weights: Tensor = _Shares.apply(query, key, bias, seen)
     return weights
 
@@ -36,6 +38,17 @@ def gather(weights: Tensor, values: Tensor) -> Tensor:
     """`weights (R, E, Q)`, `values (R, E, W)` -> the sums of values by these weights (R, Q, W)."""
     sums: Tensor = _Gather.apply(weights, values)
     return sums
+
+
+def _as_written(query: Tensor, key: Tensor, bias: Tensor | None, seen: Tensor) -> Tensor:
+    """As `shares`, with nothing written in place and no size taken for a constant, for programs that are exported."""
+    logits = torch.matmul(key, query.transpose(-1, -2))
+    if bias is not None:
+        logits = logits + bias
+    parts = []
+    for mask in seen.unsqueeze(2):  # (M, 1, E, A)
+        parts.append(torch.softmax(torch.minimum(logits, mask * UNBOUNDED + ILLEGAL), dim=2) * mask)
+    return torch.stack(parts, dim=3)
 
 
 class _Shares(torch.autograd.Function):

@@ -1,0 +1,1 @@
+"""Policies to take away: programs that run without this project."""
