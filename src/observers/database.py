@@ -3,12 +3,14 @@
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
 import gridfs
 import pymongo
+from bson import ObjectId
+from bson.errors import BSONError
 from pymongo.errors import AutoReconnect, ConnectionFailure, ExecutionTimeout, PyMongoError
 from pymongo.uri_parser import parse_uri
 
@@ -71,6 +73,18 @@ class Database:
     def prepare(self) -> None:
         """See that no run is recorded twice, whoever does it at the same time; raises what pymongo raises."""
         self.runs.create_index(IDENTITY, unique=True, sparse=True)
+
+    def curves(self, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """The metrics with these numbers, as they are kept.
+
+        Raises:
+            ValueError: one of `keys` is no number of a metric.
+        """
+        try:
+            ids = [ObjectId(key) for key in keys]
+        except BSONError as error:
+            raise ValueError(str(error)) from None
+        return iter(self.metrics.find({"_id": {"$in": ids}}))
 
     def close(self) -> None:
         """End the connections."""

@@ -5,9 +5,6 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from bson import ObjectId
-from bson.errors import BSONError
-
 from observers.database import Database, DatabaseFault, place_of
 from reports.sources import Run, Tell, Wanted, clean, is_foreign, take_curves
 from runs import printable
@@ -31,7 +28,7 @@ def read_database(url: str, name: str, wanted: Wanted, names: set[str], left_out
                         left_out(where, "is no run of Muster (its settings have no name and env)")
                         continue
                     found.append(_read(database, document, where, wanted, names, left_out))
-                except (LookupError, TypeError, ValueError, AttributeError, OverflowError, BSONError) as error:
+                except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
                     left_out(where, f"cannot be read ({type(error).__name__}: {one_line(error)})")
     except DatabaseFault as fault:
         raise UserError(f"MongoDB at {place_of(url)}: {fault}") from None
@@ -55,8 +52,7 @@ def _read(
     metrics = {str(metric["id"]): str(metric["name"]) for metric in info.get("metrics") or ()}
     names.update(metrics.values())
     columns = {}
-    ids = [ObjectId(key) for key, metric in metrics.items() if wanted(metric)]
-    for metric in database.metrics.find({"_id": {"$in": ids}}):
+    for metric in database.curves([key for key, metric in metrics.items() if wanted(metric)]):
         times = [moment.replace(tzinfo=timezone.utc).timestamp() for moment in metric["timestamps"]]
         size = min(map(len, (metric["steps"], metric["values"], times)))  # one who writes appends to all three
         columns[printable(metric["name"])] = [column[:size] for column in (metric["steps"], metric["values"], times)]
