@@ -192,6 +192,11 @@ def _recipe_layers(recipe: str, algorithm: str | None, task: str | None) -> list
         raise UserError(f"tasks={shown(tasks)} ({source}): must hold TASK: {{KEY: VALUE}} lines")
     for name in tasks:
         _config_file("envs", f"tasks={shown(name)} ({source})", str(name))
+    if not layer and task not in tasks:  # what changes nothing must not be recorded as a recipe
+        where = "--env-config names no task" if task is None else f"--env-config={task} has none"
+        raise UserError(
+            f"{asked} of --config={algorithm}: {where}; there is one for {', '.join(tasks) or 'no task yet'}"
+        )
     return [(source, layer), (f"{source}, {task}", tasks.get(task, {}))]
 
 

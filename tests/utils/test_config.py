@@ -110,10 +110,17 @@ def test_every_recipe_says_something_of_its_algorithm_and_leaves_its_name(recipe
     differing = set()
     for task in command_line.config_names("envs"):
         words = [f"--config={algorithm}", f"--env-config={task}"]
-        plain, changed = load_config(words), load_config([*words, f"--recipe={recipe}"])
+        try:
+            changed = load_config([*words, f"--recipe={recipe}"])
+        except UserError as error:
+            assert f"--env-config={task} has none" in str(error)
+            continue
+        plain = load_config(words)
         assert changed.recipe == recipe
-        differing |= {key for key in plain if plain[key] != changed[key]}
-    assert differing > {"recipe"}
+        here = {key for key in plain if plain[key] != changed[key]}
+        assert here > {"recipe"}, f"{task}: a recipe in name alone"
+        differing |= here
+    assert differing
     assert differing.isdisjoint({"name", "learner", "controller", "seed", "env", "env_args", "test_teams"})
 
 
@@ -123,6 +130,7 @@ def quick(folder) -> Path:
     (folder / "algs" / "method.yaml").write_text("name: method\nlr: 0.2\nbeta: 0.2\ngamma: 0.2")
     (folder / "algs" / "other.yaml").write_text("extends: method\nname: other")
     (folder / "envs" / "task.yaml").write_text("lr: 0.1\nalpha: 0.1\nt_max: 1000")
+    (folder / "envs" / "elsewhere.yaml").write_text("lr: 0.1")
     (folder / "recipes" / "quick").mkdir(parents=True)
     file = folder / "recipes" / "quick" / "method.yaml"
     file.write_text("lr: 0.3\nbeta: 0.3\nalpha: 0.3\ntasks: {task: {beta: 0.4, t_max: 500}}")
@@ -169,6 +177,8 @@ def test_a_recipe_that_cannot_be_is_named(words, parts):
         ("tasks: {tsk: {lr: 0.1}}", ["tasks='tsk' (recipes/quick/method.yaml)", "nearest is 'task'"]),
         ("tasks: {task: 0.1}", ["tasks={'task': 0.1}", "TASK: {KEY: VALUE}"]),
         ("tasks: {task: {1: 2}}", ["tasks={'task': {1: 2}}", "TASK: {KEY: VALUE}"]),
+        ("tasks: {elsewhere: {lr: 0.1}}", ["--recipe=quick of --config=method", "task has none", "one for elsewhere"]),
+        ("", ["--recipe=quick of --config=method", "--env-config=task has none", "no task yet"]),
         ("tasks: {task: {lrr: 0.1}}", ["lrr=0.1 (recipes/quick/method.yaml, task)", "'lr'"]),
         ("tasks:", ["tasks=None", "TASK: {KEY: VALUE}"]),
     ],
