@@ -194,9 +194,8 @@ def _recipe_layers(recipe: str, algorithm: str | None, task: str | None) -> list
         _config_file("envs", f"tasks={shown(name)} ({source})", str(name))
     if not layer and task not in tasks:  # what changes nothing must not be recorded as a recipe
         where = "--env-config names no task" if task is None else f"--env-config={task} has none"
-        raise UserError(
-            f"{asked} of --config={algorithm}: {where}; there is one for {', '.join(tasks) or 'no task yet'}"
-        )
+        there = ", ".join(tasks) or "no task yet"
+        raise UserError(f"{asked} of --config={algorithm}: {where}; there is one for {there}")
     return [(source, layer), (f"{source}, {task}", tasks.get(task, {}))]
 
 
