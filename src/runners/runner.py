@@ -279,6 +279,7 @@ def count_sent(decision: Decision, counts: Tensor, before: Tensor | None) -> Ten
 
 
 def device_of(controller: Controller, otherwise: torch.device) -> torch.device:
+    """Where the parameters of `controller` are; `otherwise` where it has none."""
     parameter = next(controller.parameters(), None) if isinstance(controller, nn.Module) else None
     return parameter.device if parameter is not None else otherwise
 
