@@ -230,11 +230,15 @@ def main() -> None:
     words, _ = parser.parse_known_args()
     folder, parent = words.dataDir, os.getppid()
     launch = 1
+    # linked when it is written: whoever finds the file finds the number in it
+    written = folder / "launches" / f"{os.getpid()}.writing"
+    written.write_text(str(os.getpid()))
     while True:
         with contextlib.suppress(FileExistsError):
-            (folder / "launches" / f"{launch}.pid").open("x").write(str(os.getpid()))
+            os.link(written, folder / "launches" / f"{launch}.pid")
             break
         launch += 1
+    written.unlink()
     with socket.create_server((words.listen, words.port)) as server, contextlib.suppress(Gone):
         server.settimeout(0.5)
         while os.getppid() == parent:
