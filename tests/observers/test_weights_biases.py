@@ -1,5 +1,6 @@
 """Recording in Weights & Biases: by a double of its package, and by the package itself where it is installed."""
 
+import contextlib
 import inspect
 import json
 import math
@@ -161,11 +162,10 @@ os.kill(os.getpid(), signal.SIGKILL)
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL
     deadline = time.monotonic() + PATIENCE
-    while Path(f"/proc/{int(done.stdout)}/cmdline").exists():
-        if b"weights_biases" not in Path(f"/proc/{int(done.stdout)}/cmdline").read_bytes():
-            break
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # its end may come while it is looked at
+        while b"weights_biases" in Path(f"/proc/{int(done.stdout)}/cmdline").read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
     assert notes()[-1] == {"finish": 1}
 
 
