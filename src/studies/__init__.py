@@ -9,6 +9,7 @@ from studies.declaration import Study
 from studies.matrix_game import MIPI_FIGURE2
 from studies.mipi import MIPI_RESOURCE_COLLECTION, MIPI_TABLE1, MIPI_TABLE2, MIPI_TABLE3
 from studies.mixers import MIPI_CAUSES, MIXER_STARTS
+from studies.recipes import FAST_BATTLES
 from studies.rescue import RESCUE_TABLE2
 
 #: Name on the command line -> study.
@@ -25,6 +26,7 @@ REGISTRY: Mapping[str, Study] = {
         MIPI_TABLE2,
         MIPI_TABLE3,
         MIPI_RESOURCE_COLLECTION,
+        FAST_BATTLES,
         BEYOND_SLOTS,
         MIPI_CAUSES,
         MIXER_STARTS,

@@ -36,6 +36,8 @@ class Cell:
     #: name of a file in config/envs
     task: str
     settings: Mapping[str, object] = field(default_factory=dict)
+    #: name of a folder in config/recipes; empty: as the papers have it
+    recipe: str = ""
 
     @property
     def learns(self) -> bool:
@@ -53,7 +55,9 @@ class Cell:
 
     def words(self) -> list[str]:
         """The command line of its training, but for what all cells of a study share."""
-        return [f"--config={self.algorithm}", f"--env-config={self.task}", *assignments(self.settings)]
+        names = [f"--config={self.algorithm}", f"--env-config={self.task}"]
+        recipe = [f"--recipe={self.recipe}"] if self.recipe else []
+        return [*names, *recipe, *assignments(self.settings)]
 
 
 @dataclass(frozen=True)

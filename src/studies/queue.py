@@ -1,8 +1,9 @@
 """The evidence queue: the long trainings that `./run.sh queue` carries out in the background of all other work, in this
 order.
 
-The settings of the first five entries are those of the studies in `results/published`, which trained for a small part
-of these steps: what the longer trainings show follows from their length alone.
+The first entry wins within minutes and says what the embedded battles allow. The settings of the five after it are
+those of the studies in `results/published`, which trained for a small part of these steps: what the longer trainings
+show follows from their length alone.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from studies.cesma import CESMA_FIGURE4, CESMA_FIGURE5, CESMA_TEAMS
 from studies.copa import COPA_TABLE1
 from studies.declaration import Study
 from studies.mipi import MIPI_TABLE1, MIPI_TABLE2
+from studies.recipes import FAST_BATTLES
 from studies.rescue import RESCUE_TABLE2
 
 
@@ -63,6 +65,7 @@ _TAUGHT = (
 )
 
 QUEUE = (
+    Entry(FAST_BATTLES, _SEEDS, 2_000_000, (*_ALL, "test_interval=100000")),
     Entry(MIPI_TABLE1.on(["sc2_sz"]), _SEEDS, 1_000_000, _BATTLES),
     Entry(COPA_TABLE1, _SEEDS, 2_000_000, (*_COPA, "epsilon_anneal_time=120000")),
     Entry(MIPI_TABLE1.on(["sc2_csz", "sc2_mmm"]), _SEEDS, 1_000_000, _BATTLES),

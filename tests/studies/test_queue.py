@@ -6,6 +6,8 @@ import pytest
 
 from studies.engine import Engine
 from studies.queue import QUEUE
+from studies.recipes import FAST_BATTLES
+from utils.config import load_config
 from utils.interrupt import StopSignal
 from utils.version import ROOT
 
@@ -22,7 +24,7 @@ def test_an_entry_can_be_carried_out(entry, tmp_path):
 
 @pytest.mark.parametrize(
     "entry",
-    [entry for entry in QUEUE if not entry.study.name.startswith(("mipi_table2", "cesma"))],
+    [entry for entry in QUEUE if not entry.study.name.startswith(("fast_battles", "mipi_table2", "cesma"))],
     ids=lambda e: e.title,
 )
 def test_settings_are_the_published_ones(entry):
@@ -54,6 +56,7 @@ def test_cells_that_entries_share_are_trained_once():
 
 def test_the_order_of_work():
     assert [entry.title for entry in QUEUE] == [
+        "fast_battles on sc2_sz, sc2_csz, sc2_mmm",
         "mipi_table1 on sc2_sz",
         "copa_table1 on resource_collection",
         "mipi_table1 on sc2_csz, sc2_mmm",
@@ -63,6 +66,13 @@ def test_the_order_of_work():
         "cesma_teams on sc2_sz",
         "cesma_figure4 on sc2_3s5z",
     ]
-    places = [cell.place(seed) for cell, seed in QUEUE[0].study.jobs(QUEUE[0].seeds)]
+    places = [cell.place(seed) for cell, seed in QUEUE[1].study.jobs(QUEUE[1].seeds)]
     methods = ("mipi", "refil", "aqmix", "collaq", "mappo")
     assert places == ["sc2_sz/focus_fire", *(f"sc2_sz/{name}/seed{seed}" for seed in (0, 1, 2) for name in methods)]
+
+
+def test_the_cells_of_the_fast_recipe_are_trained_by_it():
+    words = {cell.path: cell.words() for cell in FAST_BATTLES.cells if cell.learns}
+    assert set(words) == {f"sc2_{armies}/{name}_fast" for armies in ("sz", "csz", "mmm") for name in ("mappo", "refil")}
+    config = load_config(words["sc2_sz/mappo_fast"])
+    assert (config.recipe, config.recurrent, config.rollout_steps) == ("fast", False, 32)
