@@ -78,6 +78,8 @@ test)
     "$venv/bin/python" -m ruff check .
     "$venv/bin/python" -m ruff format --check .
     "$venv/bin/python" -m mypy
+    # all tests: on all cores, those of a file one after the other
+    (($#)) || set -- --numprocesses=auto --maxprocesses=8 --dist=loadfile
     exec "$venv/bin/python" -m pytest "$@"
     ;;
 tool)

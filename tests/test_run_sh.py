@@ -147,6 +147,8 @@ def test_tests_run_what_ci_runs(checkout, tmp_path):
         "python -m pytest -k config",
     ]
     assert checkout.started().partition(" ")[2].strip() == str(checkout.root)
+    assert checkout.call("test")[0] == 0
+    assert checkout.calls()[-1] == "python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile"
     (checkout.state / "ruff-fails").write_text("1")
     assert checkout.call("test")[0] == 1
     assert checkout.calls() == ["python -m ruff check ."]
