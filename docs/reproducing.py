@@ -1,6 +1,5 @@
-"""Writes the tables of docs/reproducing.md from results/published, between the marks that the page has for them.
-
-    ./run.sh python docs/reproducing.py
+"""The tables of docs/reproducing.md from results/published, between the marks that the page has for them; written by
+docs/results.py.
 
 A mark names a folder of results/published and, where a paper does not say how long it trains, whose steps and updates
 the shares are of:
@@ -23,7 +22,6 @@ from utils.logging import span
 from utils.records import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "reproducing.md"
 PUBLISHED = ROOT / "results" / "published"
 MARK = re.compile(
     r"^<!-- numbers: (\w+)(?: of ([\d,]+) steps and ([\d,]+) updates)? -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL
@@ -46,11 +44,8 @@ def page(text: str, published: Path = PUBLISHED) -> str:
 
 def numbers(folder: Path, steps: int = 0, updates: int = 0) -> list[str]:
     """The lines that show the study in `folder`; shares are of `steps` and `updates` where it has none of its own."""
-    command = shlex.split((folder / "table.md").read_text(encoding="utf-8").rstrip().rpartition("\n")[2])
-    study = STUDIES[command[2]]
+    study, lines = read(folder)
     steps, updates = study.steps or steps, study.updates or updates
-    with open(folder / "table.csv", newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
     methods: dict[str, list[Line]] = {}
     for line in lines:
         if line["mean"]:
@@ -70,6 +65,13 @@ def numbers(folder: Path, steps: int = 0, updates: int = 0) -> list[str]:
     said = [f"No number here: {'; '.join(none)}.", ""] if none else []
     where = f"[table, intervals, command](../results/published/{folder.name}/table.md)"
     return ["", *(f"| {row} |" for row in rows), "", *said, f"From `{folder.name}`: {where}.", ""]
+
+
+def read(folder: Path) -> tuple[Study, list[Line]]:
+    """The study that was published in `folder`, and the lines of its table."""
+    command = shlex.split((folder / "table.md").read_text(encoding="utf-8").rstrip().rpartition("\n")[2])
+    with open(folder / "table.csv", newline="", encoding="utf-8") as file:
+        return STUDIES[command[2]], list(csv.DictReader(file))
 
 
 def column_of(study: Study, line: Line) -> Column:
@@ -119,7 +121,3 @@ def share(line: Line, what: str, whole: int) -> str:
         return "not recorded"
     ends = [int(line[f"{what}_{end}"]) for end in ("min", "max")]
     return span(ends) + (f" ({sum(ends) / 2 / whole * 100:.1f} %)" if whole else "")
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""docs/reproducing.md: its numbers are those of results/published, and its commands are such that there are."""
+"""Numbers in docs/ are those of results/published; the commands of docs/reproducing.md are such that there are."""
 
 import re
 import shlex
@@ -10,10 +10,12 @@ import pytest
 import report
 import study
 from studies import REGISTRY
+from utils.command_line import config_names
 from utils.config import load_config
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "docs" / "reproducing.md").read_text(encoding="utf-8")
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+TEXT = PAGES["reproducing"]
 PUBLISHED = ROOT / "results" / "published"
 COMMANDS = sorted(set(re.findall(r"`(\./run\.sh [^`]+)`", TEXT)))
 STUDY = "python src/study.py "
@@ -28,8 +30,16 @@ def reproducing(monkeypatch):
     return reproducing
 
 
+@pytest.fixture
+def by_page(reproducing):
+    """The script that writes those of algorithms and tasks."""
+    import results
+
+    return results
+
+
 def test_the_numbers_are_the_published_ones(reproducing):
-    assert reproducing.page(TEXT) == TEXT, "./run.sh python docs/reproducing.py"
+    assert reproducing.page(TEXT) == TEXT, "./run.sh python docs/results.py"
     assert TEXT.count("\n<!-- numbers: ") == TEXT.count("\n<!-- end -->") == len(reproducing.MARK.findall(TEXT))
 
 
@@ -87,4 +97,39 @@ def test_command(command, monkeypatch):
         for cell in found.cells:
             load_config([*cell.words(), *overrides])
     else:
-        assert command in ("./run.sh queue", "./run.sh python docs/reproducing.py")
+        assert command in ("./run.sh queue", "./run.sh python docs/results.py")
+
+
+@pytest.mark.parametrize(("kind", "folder"), [("algorithms", "algs"), ("tasks", "envs")])
+def test_every_algorithm_and_task_has_a_page_with_its_results(by_page, kind, folder):
+    marks = {
+        name: [match[2] for match in by_page.MARK.finditer(text) if match[1] == kind] for name, text in PAGES.items()
+    }
+    pages = {page: names[0].split(", ") for page, names in marks.items() if names}
+    named = sorted(name for names in pages.values() for name in names)
+    assert named == [name for name in config_names(folder) if name != "scripted"]
+    for page, names in pages.items():
+        assert by_page.page(PAGES[page]) == PAGES[page], "./run.sh python docs/results.py"
+        option = "--config=" if kind == "algorithms" else "--env-config="
+        assert re.search(rf"{option}({'|'.join(names)})\b", PAGES[page])
+        heads = re.findall("^## (.*)$", PAGES[page], re.MULTILINE)
+        expected = ["What it is", "Deviations", "Results"] if kind == "algorithms" else ["Results"]
+        assert [head for head in heads if head in expected] == expected
+
+
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [
+        ("aqmix", "In no published study: `vdn`."),
+        ("copa", "| `rescue` | COPA, beta 0 | 3 | 100,352 | 2,007 | return | 2-8: 2.25 ± 0.69 (10.70 ± 0.60) |"),
+        ("mappo", "| MAPPO | 3 | 160,080 | not recorded | return | 3-5: 1.1 ± 2.9; 6: 10.2 ± 5.1; 7: 12.3 ± 5.7; "),
+        ("particle", "| `navigation_6` | 6 agents: one_at_a_time | 3 | 240,000 | 6,000 | return | 6: -71.0 ± 0.3 |"),
+    ],
+)
+def test_results_by_hand(page, line):
+    assert line in PAGES[page]
+
+
+def test_of_several_tests_of_a_training_the_first_is_shown_and_shared_trainings_once():
+    assert "COPA, beta 2" not in PAGES["copa"]
+    assert PAGES["particle"].count(" 3: -34.3 ± 0.6 |") == 1
