@@ -73,9 +73,9 @@ def test_another_number_is_another_page(reproducing, tmp_path):
     ) in list(zip(before, reproducing.numbers(copied), strict=True))
 
 
-def test_every_study_and_every_published_one_is_there():
+def test_every_study_of_a_paper_and_every_published_one_is_there():
     of_studies = {shlex.split(command)[3] for command in COMMANDS if STUDY in command}
-    assert of_studies == set(REGISTRY)
+    assert {name for name, found in REGISTRY.items() if found.source} <= of_studies <= set(REGISTRY)
     for table in PUBLISHED.glob("*/table.md"):
         place = table.parent.name
         assert f"results/published/{place}/" in TEXT or f"src/study.py {place}`" in TEXT
