@@ -5,6 +5,7 @@
 #   ./run.sh queue [--status]                                the long trainings of src/studies/queue.py, in the background
 #   ./run.sh board [URL]                                     Omniboard on a MongoDB with runs (docs/recording.md)
 #   ./run.sh export CHECKPOINT --out policy.pt2              a policy as a program of its own (docs/export.md)
+#   ./run.sh docs [serve]                                    the pages of docs/ as a site, in site/ or on this machine
 #   ./run.sh test [pytest's words]                           what CI runs: ruff, mypy, pytest
 #   ./run.sh test -m faults                                  the long campaign against faults (docs/reliability.md)
 #   ./run.sh tool NAME ...                                   one of these alone, such as: tool pytest -k config
@@ -65,6 +66,7 @@ install() { # install the file $1, once
 
 install_tools() { # what the checks need; the stand-in for StarCraft II is tested through pysc2 itself
     install requirements-dev.txt
+    install requirements-docs.txt
     install requirements-export.txt
     install requirements-sc2.txt
 }
@@ -100,6 +102,14 @@ export)
     shift
     [[ "$* " != *".onnx "* ]] || install requirements-export.txt
     exec "$venv/bin/python" "$root/src/export.py" "$@"
+    ;;
+docs)
+    shift
+    install requirements-docs.txt
+    export NO_MKDOCS_2_WARNING=1 # the theme's word on its successor, at every build
+    cd "$root"
+    [[ "${1:-}" != serve ]] || exec "$venv/bin/python" -m mkdocs serve --strict "${@:2}"
+    exec "$venv/bin/python" -m mkdocs build --strict "$@"
     ;;
 queue)
     shift

@@ -27,7 +27,7 @@ echo "$$ $PWD ${PYTHONPATH:-}" >"$FAKE/started"
 
 
 class Checkout:
-    """A copy of run.sh and four requirement files, and a PATH with nothing but stand-ins and a few tools."""
+    """A copy of run.sh and five requirement files, and a PATH with nothing but stand-ins and a few tools."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a checkout"
@@ -40,6 +40,7 @@ class Checkout:
         (self.root / "requirements-dev.txt").write_text("two==2\n")
         (self.root / "requirements-sc2.txt").write_text("three==3\n")
         (self.root / "requirements-export.txt").write_text("four==4\n")
+        (self.root / "requirements-docs.txt").write_text("five==5\n")
         for tool in TOOLS:
             found = shutil.which(tool)
             assert found or tool == "flock"  # not every system has that one
@@ -85,6 +86,7 @@ def pip(file: str, options: str = "") -> str:
 
 TOOLS_INSTALLED = [
     pip("requirements-dev.txt"),
+    pip("requirements-docs.txt"),
     pip("requirements-export.txt"),
     pip("requirements-sc2.txt", " --no-deps"),
 ]
@@ -178,6 +180,21 @@ def test_onnx_is_installed_for_whoever_exports_it(checkout):
     assert checkout.calls()[-2:] == [pip("requirements.txt"), "python R/src/export.py models/1 --out a.pt2"]
     assert checkout.call("export", "models/1", "--out", "a.onnx")[0] == 0
     assert checkout.calls() == [pip("requirements-export.txt"), "python R/src/export.py models/1 --out a.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["docs"], "build --strict"),
+        (["docs", "--site-dir", "/a b"], "build --strict --site-dir /a b"),
+        (["docs", "serve"], "serve --strict"),
+        (["docs", "serve", "--open"], "serve --strict --open"),
+    ],
+)
+def test_the_site_has_packages_of_its_own(checkout, tmp_path, words, expected):
+    assert checkout.call(*words, cwd=tmp_path)[0] == 0
+    assert checkout.calls()[-2:] == [pip("requirements-docs.txt"), f"python -m mkdocs {expected}"]
+    assert checkout.started().partition(" ")[2].strip() == str(checkout.root)
 
 
 def test_signals_reach_the_program(checkout):
