@@ -258,8 +258,10 @@ def test_keys_choose_agents_and_heads(visit, battles):
         page.evaluate("new Promise((done) => requestAnimationFrame(done))")
         return [chip.get_attribute("data-agent") for chip in page.locator(pressed).all()]
 
+    seek(page, 2)  # by a slider that has the focus from then on
     page.keyboard.press("2")
     assert chosen() == ["1"]
+    page.locator("#field").focus()
     page.keyboard.press("Tab")
     assert chosen() == ["2"]
     page.keyboard.press("Shift+Tab")

@@ -107,12 +107,16 @@ class Panel {
     const action = episode.of('actions', t, agent);
     if (action !== null) pairs.push(['does', episode.words(action)]);
     if (body) {
-      body.look.gauges.forEach((gauge, place) => pairs.push([gauge.name, `${short(body.levels[place])} / ${short(gauge.full)}`]));
-      if (body.look.about) pairs.push(['is', body.look.about]);
+      body.look.gauges.forEach((gauge, place) => {
+        const level = short(body.levels[place]);
+        pairs.push([gauge.name, gauge.full === 1 ? level : `${level} / ${short(gauge.full)}`]);
+      });
       if (body.note) pairs.push(['shows', body.note]);
     }
     const state = episode.dead(t, agent) ? 'dead' : episode.agents(t).includes(agent) ? '' : 'not in the team now';
-    box.replaceChildren(heading(`agent ${episode.title(agent).replace('agent ', '')}`, make('small', 'quiet', state)), facts(pairs));
+    const title = `agent ${episode.title(agent).replace('agent ', '')}`;
+    const about = make('p', 'quiet', body ? body.look.about : '');
+    box.replaceChildren(heading(title, make('small', 'quiet', state)), facts(pairs), about);
   }
 
   figures(episode, t, agent) {

@@ -183,7 +183,8 @@ function press(event) {
     if (!elsewhere && turn(event.shiftKey ? -1 : 1)) event.preventDefault();
     return;
   }
-  if (elsewhere && (at.tagName === 'SELECT' || (at.id === 'scrub' && event.key !== ' ') || (at.tagName === 'BUTTON' && event.key === ' '))) return;
+  const own = { SELECT: /./, BUTTON: /^ $/, INPUT: /^(Arrow|Home|End)/ }[elsewhere ? at.tagName : ''];
+  if (own && own.test(event.key)) return;
   if (/^[1-9]$/.test(event.key)) {
     const agent = Number(event.key) - 1;
     if (now.episode.agents(Math.floor(now.time)).includes(agent)) choose(agent);
@@ -226,8 +227,8 @@ function listen() {
 }
 
 function start() {
-  const run = [`run ${ABOUT.run}`, `${ABOUT.steps.toLocaleString('en')} steps of training`, `${ABOUT.episodes} episodes`];
-  get('run').textContent = run.join(' \u00b7 ');
+  const trained = ABOUT.figure ? [`${ABOUT.steps.toLocaleString('en')} steps of training`] : [];
+  get('run').textContent = [`run ${ABOUT.run}`, ...trained, `${ABOUT.episodes} episodes`].join(' \u00b7 ');
   const teams = [...new Set(EPISODES.map((episode) => episode.data.team))];
   get('team').replaceChildren(option('', 'all'), ...teams.map((team) => option(team, team)));
   get('outcome').replaceChildren(option('', 'all'), option('won', 'won'), option('not won', 'not won'));

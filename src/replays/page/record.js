@@ -47,6 +47,11 @@ class Episode {
     return this.drawn ? this.moments[t][slot] : null;
   }
 
+  /** Whether anybody ever dies. */
+  get mortal() {
+    return this.drawn && this.data.bodies.some((_, t) => this.present(t).some((slot) => this.dead(t, slot)));
+  }
+
   /** Whether it is in the episode, and lies dead. */
   dead(t, slot) {
     return this.drawn && !this.moments[t][slot] && this.present(t).includes(slot);
@@ -86,13 +91,15 @@ class Episode {
     const look = this.looks[slot];
     if (!look) return `entity ${number}`;
     if (look.side === 'enemy') return `E${number}`;
-    return `${look.kind} ${look.label || number}`;
+    const only = this.looks.filter((other, place) => place >= ABOUT.agents && other?.kind === look.kind).length === 1;
+    return only ? look.kind : `${look.kind} ${look.label || number}`;
   }
 
   /** As `name`, with what it is. */
   title(slot) {
     const look = this.looks[slot];
     if (!look) return slot < ABOUT.agents ? `agent ${slot + 1}` : this.name(slot);
+    if (slot < ABOUT.agents && look.kind === 'agent') return `agent ${slot + 1}`;
     return look.side === 'object' ? this.name(slot) : `${this.name(slot)} ${look.kind}`;
   }
 

@@ -21,24 +21,22 @@ function scope(episode) {
   const { arena } = episode.data;
   const all = episode.moments.flat().filter(Boolean);
   const [xs, ys] = [all.map((body) => body.x), all.map((body) => body.y)];
-  const box = { left: least(xs), right: most(xs), bottom: least(ys), top: most(ys) };
+  const box = { left: Math.min(...xs), right: Math.max(...xs), bottom: Math.min(...ys), top: Math.max(...ys) };
   if (!arena.walls) {
     const joint = {
       left: Math.min(box.left, arena.left), right: Math.max(box.right, arena.right),
       bottom: Math.min(box.bottom, arena.bottom), top: Math.max(box.top, arena.top),
     };
-    return around(joint, 0.1);
+    // whoever runs away has to come back by himself
+    const most = around(arena, 0.75);
+    const inside = {
+      left: Math.max(joint.left, most.left), right: Math.min(joint.right, most.right),
+      bottom: Math.max(joint.bottom, most.bottom), top: Math.min(joint.top, most.top),
+    };
+    return around(inside, 0.1);
   }
   const small = Math.max(box.right - box.left, box.top - box.bottom) < 0.75 * Math.max(arena.right - arena.left, arena.top - arena.bottom);
   return small ? around(box, 0.12) : around(arena, 0.04);
-}
-
-function least(values) {
-  return values.reduce((one, other) => Math.min(one, other), Infinity);
-}
-
-function most(values) {
-  return values.reduce((one, other) => Math.max(one, other), -Infinity);
 }
 
 class Stage {
@@ -104,7 +102,6 @@ class Stage {
     const chosen = agent === null ? null : where.get(agent);
     if (chosen) this.range(chosen);
     this.lines(episode, t, agent, where);
-    if (chosen && sees) this.attention(episode, t, chosen, sees, head, where);
     const sent = episode.at('sent', t) || [];
     for (const large of [true, false]) {
       for (const body of bodies) {
@@ -114,7 +111,9 @@ class Stage {
       }
     }
     this.pen.globalAlpha = 1;
-    if (chosen && sees) this.weights(episode, t, agent, sees, head, where);
+    if (!chosen || !sees) return;
+    this.attention(episode, t, chosen, sees, head, where);
+    this.weights(episode, t, agent, sees, head, where);
   }
 
   ground() {
@@ -233,7 +232,7 @@ class Stage {
     pen.globalAlpha = 1;
   }
 
-  /** Lines as wide as the weights. */
+  /** Lines from rim to rim, as wide as the weights. */
   attention(episode, t, chosen, sees, head, where) {
     const { pen } = this;
     pen.strokeStyle = COLOURS.attention;
@@ -242,14 +241,16 @@ class Stage {
       const weight = episode.weight(t, chosen.slot, slot, head);
       const to = where.get(slot);
       if (!weight || !to) continue;
-      pen.globalAlpha = 0.45 + 0.45 * weight;
-      pen.lineWidth = 20 * weight;
+      pen.globalAlpha = 0.35 + 0.35 * weight;
+      pen.lineWidth = Math.max(18 * weight, 0.75);
       pen.beginPath();
       if (slot === chosen.slot) {
         pen.arc(to.x, to.y, to.radius + 4 + 8 * weight, 0, 2 * Math.PI);
       } else {
-        pen.moveTo(chosen.x, chosen.y);
-        pen.lineTo(to.x, to.y);
+        const away = Math.hypot(to.x - chosen.x, to.y - chosen.y) || 1;
+        const [east, south] = [(to.x - chosen.x) / away, (to.y - chosen.y) / away];
+        pen.moveTo(chosen.x + chosen.radius * east, chosen.y + chosen.radius * south);
+        pen.lineTo(to.x - to.radius * east, to.y - to.radius * south);
       }
       pen.stroke();
     }

@@ -33,7 +33,7 @@ class Timeline {
     pen.textAlign = 'left';
     pen.textBaseline = 'top';
     pen.fillStyle = '#93a1b3';
-    pen.fillText('reward, \u00d7 deaths', 6, 3);
+    pen.fillText(episode.mortal ? 'reward, \u00d7 deaths' : 'reward', 6, 3);
     if (coached) {
       pen.textAlign = 'right';
       pen.fillStyle = COLOURS.coach;
