@@ -3,8 +3,8 @@
     .venv/bin/python docs/screenshot_replay.py [CHECKPOINT]
 
 MAPPO learns sc2_sz with the recipe fast for 800,000 steps, unless a CHECKPOINT of that is given; it is tested with
-`record`, and a Chromium without a window shows the first battle of 8 that was won. It ends with an error where the browser
-complains. Needs, beside requirements-dev.txt: Chromium (Debian's package chromium).
+`record`, and a Chromium without a window shows the first battle of 8 that was won. It ends with an error where the
+browser complains. Needs, beside requirements-dev.txt: Chromium (Debian's package chromium).
 """
 
 import shutil
