@@ -10,6 +10,7 @@ from torch import Tensor
 import builders
 from controllers.base import Controller, Decision
 from envs.base import TimeStep
+from envs.scene import Scene
 from replays.tape import Tape
 from runners.runner import Runner
 from utils.config import load_config
@@ -34,6 +35,7 @@ class Played:
             self.tape = Tape(self.env, self.controller, ROWS)
             runner = Runner(self.env, self.controller, seed=0)
             runner.watcher = self.tape if tape else None
+            self.scenes: dict[int, list[Scene | None]] = {row: [] for row in range(ROWS)}
             self._listen()
             for team in teams:
                 self.firsts[team] = len(self.steps)
@@ -48,6 +50,13 @@ class Played:
             return self.steps[-1][1]
 
         self.controller.act = listen  # type: ignore[method-assign]
+        scene = self.env.scene
+
+        def look(index: int = 0) -> Scene | None:
+            self.scenes[index].append(scene(index))
+            return self.scenes[index][-1]
+
+        self.env.scene = look  # type: ignore[method-assign]
 
     def moments(self) -> Iterator[tuple[dict[str, Any], int, int, TimeStep, Decision]]:
         """Of each recorded step its episode, its number there, the row, what was shown and what was decided."""

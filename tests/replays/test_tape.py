@@ -75,6 +75,37 @@ def test_what_happened(played):
         assert present == places(seen.entity_mask[row])
 
 
+def test_how_it_looked(played):
+    scenes = {row: iter(found) for row, found in played.scenes.items()}
+    for episode in played.record["episodes"]:
+        for t, bodies in enumerate(episode["bodies"]):
+            scene = next(scenes[episode["number"]])
+            if t:  # whom others went for in a step is known after it
+                assert episode["aims"][t - 1] == [list(pair) for pair in sorted(scene.aims.items())]
+            assert [slot for slot, body in enumerate(bodies) if body] == sorted(scene.bodies)
+            for slot, body in scene.bodies.items():
+                number, x, y, *levels = bodies[slot]
+                look = episode["looks"][number]
+                gauges = len(look["gauges"])
+                assert (x, y) == pytest.approx((body.x, body.y), abs=5.01e-3)
+                assert levels[:gauges] == pytest.approx(body.levels, abs=5.01e-4)
+                assert levels[gauges:] == ([body.note] if body.note else [])
+                assert (look["kind"], look["side"], look["shape"]) == (body.look.kind, body.look.side, body.look.shape)
+    assert all(next(rest, None) is None for rest in scenes.values())
+
+
+def test_sight_is_what_the_networks_look_at():
+    played = Played("mipi", "rescue", "env_args.episode_limit=4", "alpha=inf", teams=("4",))
+    for episode, t, _row, seen, _ in played.moments():
+        assert episode["sees"][t] == [[0], [1], [2], [3], None]
+        assert episode["attention"][t] == [*[[[1], [1]]] * 4, None]
+        assert seen.obs_mask.sum() >= 8
+    played = Played("vdn", "rescue", "env_args.episode_limit=4", "view=periodic", "view_interval=2", teams=("4",))
+    for episode, t, row, seen, _ in played.moments():
+        shown = seen.entity_mask[row].expand(4, -1) if t % 2 == 0 else seen.obs_mask[row, :4]
+        assert episode["sees"][t] == [*(places(of) for of in shown), None]
+
+
 def test_what_it_was_decided_by(kind, played):
     about = played.record["about"]
     if kind in ("one for all", "scripted"):

@@ -106,6 +106,12 @@ def large(files) -> tuple[Path, dict[str, Any]]:
     return files.write("large", Long())
 
 
+@pytest.fixture(scope="module")
+def messages(files) -> tuple[Path, dict[str, Any]]:
+    """MAPPO where agents say one of ten symbols."""
+    return files.write("messages", Played("mappo", "reference", teams=("2",)).tape)
+
+
 @pytest.fixture
 def visit(browser) -> Iterator[Callable[..., Any]]:
     """Opens a page; none may complain of anything."""
@@ -316,18 +322,19 @@ def test_every_frame_of_a_large_battle_is_one_small_drawing(visit, large):
 
 
 @pytest.mark.parametrize("width", [320, 480, 800, 1100])
-def test_narrow_windows_scroll_only_down(visit, large, width):
-    page = visit(large[0], width=width, height=700)
-    page.locator(".chip[data-agent='0']").click()
-    page.locator("#attention tr[data-slot]").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    canvas = page.locator("#field").bounding_box()
-    assert canvas["width"] > 0.5 * min(width, 500)
-    assert canvas["x"] + canvas["width"] <= width
+def test_narrow_windows_scroll_only_down(visit, large, messages, width):
+    for path, _ in (large, messages):
+        page = visit(path, width=width, height=700)
+        page.locator(".chip[data-agent='0']").click()
+        page.locator("#attention tr[data-slot]").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        canvas = page.locator("#field").bounding_box()
+        assert canvas["width"] > 0.5 * min(width, 500)
+        assert canvas["x"] + canvas["width"] <= width
 
 
-def test_messages_and_probabilities(visit, files):
-    page_file, record = files.write("messages", Played("mappo", "reference", teams=("2",)).tape)
+def test_messages_and_probabilities(visit, messages):
+    page_file, record = messages
     page = visit(page_file)
     episode = record["episodes"][0]
     assert not page.locator("#outcomes").is_visible()
