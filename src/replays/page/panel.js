@@ -99,7 +99,8 @@ class Panel {
   agent(episode, t, agent) {
     const box = get('agent');
     if (agent === null) {
-      box.replaceChildren(heading('agent'), make('p', 'quiet', 'Choose an agent: what it sees, attends to and decides by.'));
+      const words = 'Choose an agent: what it sees, attends to and decides by.';
+      box.replaceChildren(heading('agent'), make('p', 'quiet', words));
       return;
     }
     const body = episode.body(t, agent);
@@ -168,7 +169,8 @@ class Panel {
         const value = figures && place >= 0 ? figures[place] : null;
         const cell = make('td', 'heat', value !== null ? value.toFixed(3) : place >= 0 ? '\u2022' : '\u2013');
         cell.dataset.action = number;
-        if (value !== null) cell.style.backgroundColor = `rgba(86, 180, 233, ${(0.55 * (value - low)) / (high - low || 1)})`;
+        const shade = value === null ? 0 : (0.55 * (value - low)) / (high - low || 1);
+        cell.style.backgroundColor = `rgba(86, 180, 233, ${shade})`;
         if (place < 0) cell.classList.add('not');
         if (number === action) cell.classList.add('chosen');
         row.append(cell);
@@ -185,7 +187,8 @@ class Panel {
     if (!sees) return;
     const known = Boolean(episode.of('attention', t, agent));
     const words = `sees ${sees.length} of ${episode.present(t).length}`;
-    const top = known ? heading('attention', make('small', '', words), this.heads(head)) : heading('sight', make('small', '', words));
+    const small = make('small', '', words);
+    const top = known ? heading('attention', small, this.heads(head)) : heading('sight', small);
     const heads = known ? ABOUT.heads : [];
     const table = tableOf(['', ...(known ? ['mean', ...heads] : [])]);
     if (known) table.rows[0].cells[head + 2].classList.add('shown');

@@ -3,9 +3,16 @@
 /** Steps in a second. */
 const SPEEDS = [1, 2, 5, 10, 20, 40];
 const KEYS = [
-  ['space', 'play, pause'], ['left, right', 'a step back, on (with shift: ten)'], ['home, end', 'the first, the last step'],
-  ['1 to 9', 'choose an agent'], ['tab, shift tab', 'the next, the previous agent'], ['esc', 'no agent'],
-  ['h', 'the next head of the attention'], ['+, -', 'faster, slower'], ['f', 'the whole field, or what of it is used'], ['n, p', 'the next, the previous episode'],
+  ['space', 'play, pause'],
+  ['left, right', 'a step back, on (with shift: ten)'],
+  ['home, end', 'the first, the last step'],
+  ['1 to 9', 'choose an agent'],
+  ['tab, shift tab', 'the next, the previous agent'],
+  ['esc', 'no agent'],
+  ['h', 'the next head of the attention'],
+  ['+, -', 'faster, slower'],
+  ['f', 'the whole field, or what of it is used'],
+  ['n, p', 'the next, the previous episode'],
   ['?', 'these keys'],
 ];
 
@@ -134,7 +141,8 @@ function list() {
   const places = listed();
   get('episode').replaceChildren(...places.map((place) => {
     const episode = EPISODES[place];
-    const words = [`${episode.data.team}: ${episode.data.number + 1}`, episode.outcome(), `return ${short(episode.data.return)}`];
+    const { team, number } = episode.data;
+    const words = [`${team}: ${number + 1}`, episode.outcome(), `return ${short(episode.data.return)}`];
     return option(String(place), words.filter(Boolean).join(', '));
   }));
   if (places.length && !places.includes(EPISODES.indexOf(now.episode))) show(EPISODES[places[0]]);

@@ -111,7 +111,8 @@ class Episode {
   /** An action in words. */
   words(action) {
     const { act, target, symbol } = parts(action);
-    const done = act < 0 ? 'by a rule of its own' : target === null ? ABOUT.actions[act] : `target ${this.title(target)}`;
+    const plain = act < 0 ? 'by a rule of its own' : ABOUT.actions[act];
+    const done = target === null ? plain : `target ${this.title(target)}`;
     return symbol === null ? done : `${done}, say ${symbol}`;
   }
 

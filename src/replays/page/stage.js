@@ -1,8 +1,9 @@
 // The field: bodies, lines between them, and what the chosen agent sees.
 
+/** Those of sides and signs can be told apart by whoever sees no red or no green. */
 const COLOURS = {
   team: '#56b4e9', enemy: '#e69f00', object: '#b9c4d0', attention: '#e08fc0', chosen: '#ffffff', coach: '#f0e442',
-  floor: '#131a23', outside: '#0b1016', grid: '#1c2632', wall: '#46586f', plain: '#2a3747', rim: '#0b1016', dead: '#7d8b9d',
+  floor: '#131a23', outside: '#0b1016', grid: '#1c2632', wall: '#46586f', plain: '#2a3747', rim: '#0b1016',
 };
 const BARS = { health: '#2ec4a0', shield: '#a9d1ff', energy: '#c7a4ff' };
 /** Where actions of these names lead. */
@@ -12,8 +13,13 @@ const WAYS = {
 
 /** `box` with a margin, as a share of its longer side, on all sides. */
 function around(box, share) {
-  const margin = share * Math.max(box.right - box.left, box.top - box.bottom);
+  const margin = share * side(box);
   return { left: box.left - margin, right: box.right + margin, bottom: box.bottom - margin, top: box.top + margin };
+}
+
+/** The longer side. */
+function side(box) {
+  return Math.max(box.right - box.left, box.top - box.bottom);
 }
 
 /** Where an episode takes place: a part of the arena if that is much smaller; more than it where it has no walls. */
@@ -35,8 +41,7 @@ function scope(episode) {
     };
     return around(inside, 0.1);
   }
-  const small = Math.max(box.right - box.left, box.top - box.bottom) < 0.75 * Math.max(arena.right - arena.left, arena.top - arena.bottom);
-  return small ? around(box, 0.12) : around(arena, 0.04);
+  return side(box) < 0.75 * side(arena) ? around(box, 0.12) : around(arena, 0.04);
 }
 
 class Stage {
@@ -178,7 +183,8 @@ class Stage {
   /** Whom everybody goes for, and where agents walk. */
   lines(episode, t, agent, where) {
     for (const [slot, aim] of episode.at('aims', t) || []) {
-      if (where.has(slot) && where.has(aim)) this.arrow(where.get(slot), where.get(aim), COLOURS.enemy, 1.2, 0.5, [5, 4]);
+      const [from, to] = [where.get(slot), where.get(aim)];
+      if (from && to) this.arrow(from, to, COLOURS.enemy, 1.2, 0.5, [5, 4]);
     }
     (episode.at('actions', t) || []).forEach((action, slot) => {
       const from = where.get(slot);
@@ -344,7 +350,8 @@ class Stage {
   }
 
   bars(body, x, y, radius) {
-    const shown = body.look.gauges.map((gauge, number) => [gauge, body.levels[number]]).filter(([gauge]) => gauge.form === 'bar');
+    const all = body.look.gauges.map((gauge, number) => [gauge, body.levels[number]]);
+    const shown = all.filter(([gauge]) => gauge.form === 'bar');
     shown.reverse().forEach(([gauge, level], row) => {
       const [wide, top] = [Math.max(2 * radius, 18), y - radius - 8 - 4 * (shown.length - 1 - row)];
       this.pen.fillStyle = 'rgba(8, 12, 17, 0.85)';
@@ -437,9 +444,10 @@ function drawLegend(box, episode) {
   const { looks } = episode.data;
   const sides = new Set(looks.map((look) => look.side));
   if (sides.has('team')) add('\u25cf', 'team', COLOURS.team);
-  if (sides.has('enemy')) add('\u25cf', [...new Set(looks.filter((look) => look.side === 'enemy' && !look.label).map((look) => look.kind))][0] || 'enemies', COLOURS.enemy);
-  const labelled = new Map(looks.filter((look) => look.label && look.side !== 'object').map((look) => [look.label, look.kind]));
-  for (const [label, kind] of labelled) add(label, kind, '#ffffff');
+  const nameless = looks.find((look) => look.side === 'enemy' && !look.label);
+  if (sides.has('enemy')) add('\u25cf', nameless ? nameless.kind : 'enemies', COLOURS.enemy);
+  const labelled = looks.filter((look) => look.label && look.side !== 'object');
+  for (const [label, kind] of new Map(labelled.map((look) => [look.label, look.kind]))) add(label, kind, '#ffffff');
   const forms = new Map(looks.flatMap((look) => look.gauges).map((gauge) => [gauge.name, gauge.form]));
   for (const [name, form] of forms) if (form === 'bar') add('\u2501', name, BARS[name] || COLOURS.object);
   for (const [name, form] of forms) if (form === 'arc') add('\u25dc', name, '#ffffff');

@@ -78,13 +78,14 @@ class Timeline {
   coach(episode, step, bottom, high, agent) {
     const { sent, moved } = episode.data;
     const heights = sent.map((slots, t) => {
-      const way = slots.map((slot, place) => [slot, moved[t][place]]).filter(([slot]) => agent === null || slot === agent);
-      return way.length ? way.reduce((sum, [, far]) => sum + far, 0) / way.length : null;
+      const ways = moved[t].filter((_, place) => agent === null || slots[place] === agent);
+      return ways.length ? ways.reduce((sum, far) => sum + far, 0) / ways.length : null;
     });
     const most = Math.max(...heights.map((far) => far || 0), 1e-9);
     this.pen.fillStyle = COLOURS.coach;
     heights.forEach((far, t) => {
-      if (far !== null) this.pen.fillRect(t * step, bottom - 2 - ((high - 2) * far) / most, Math.max(Math.min(step - 1, 5), 1.5), 2 + ((high - 2) * far) / most);
+      const tall = 2 + ((high - 2) * far) / most;
+      if (far !== null) this.pen.fillRect(t * step, bottom - tall, Math.max(Math.min(step - 1, 5), 1.5), tall);
     });
   }
 }
