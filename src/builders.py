@@ -45,6 +45,14 @@ def check(config: Config) -> None:
             f"test_episodes=validation: env={config.env} has one list of test episodes and no others; choose settings "
             "by the returns of training, and leave test_episodes out"
         )
+    if config.record:
+        if not config.evaluate:
+            raise UserError(f"record={config.record} records tests: add evaluate=True")
+        if config.record > config.test_nepisode:
+            raise UserError(
+                f"record={config.record} is more than test_nepisode={config.test_nepisode}, as many as are played of "
+                "each team: lower it, or raise test_nepisode"
+            )
     if config.save_video:
         if not config.evaluate:
             raise UserError(f"save_video={config.save_video!r} films tests: add evaluate=True")

@@ -12,6 +12,8 @@ import envs
 from controllers.entity import EntityController
 from envs.base import EntityEnv
 from learners.learner import Learner, whole
+from replays.tape import Tape
+from replays.writing import write_replays
 from runners.evaluation import summarise
 from runners.runner import Runner
 from utils.checkpoints import load_checkpoint, not_finite
@@ -51,6 +53,8 @@ def evaluate(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation
                 )
             recorder.note(f"evaluating {folder}")
         runner = Runner(env, controller, seed=0)
+        tape = Tape(env, controller, config.record) if config.record else None
+        runner.watcher = tape
         if not config.save_video:
             results = test(config, recorder, stop, runner, t_env)
         else:
@@ -60,7 +64,16 @@ def evaluate(config: Config, recorder: Recorder, stop: StopSignal) -> Evaluation
             recorder.note(f"filmed {film.path}: {film.frames} pictures")
         if not results:
             raise Interrupted
+        if tape is not None:
+            page = write_replays(recorder.run_dir / "replays", tape, of_run(config, recorder, t_env))
+            recorder.note(f"recorded {tape.count} episodes: {page}")
         return results
+
+
+def of_run(config: Config, recorder: Recorder, t_env: int) -> dict[str, Any]:
+    """What a page of replays says of the run that they are from."""
+    who = config.policy if config.controller == "scripted" else config.name
+    return {"name": who, "run": recorder.run_id, "steps": t_env, "episodes": config.test_episodes}
 
 
 def test(config: Config, recorder: Recorder, stop: StopSignal, runner: Runner, t_env: int) -> Evaluation:

@@ -1,6 +1,6 @@
 """How a controller turns values into actions. Shape letters: B environments, A agent slots, U actions."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from utils.masking import masked_argmax, masked_softmax
 class ActionSelector(Protocol):
     """Chooses one legal action per agent."""
 
+    #: what `figures` are, one of them in a word
+    FIGURE: ClassVar[str]
+
     #: t_env -> epsilon while exploring
     schedule: Schedule
 
@@ -19,6 +22,9 @@ class ActionSelector(Protocol):
         self, values: Tensor, avail_mask: Tensor, *, t_env: int, explore: bool, generator: torch.Generator
     ) -> Tensor:
         """Return `actions (B, A)`, int64, for `values (B, A, U)` and `avail_mask (B, A, U)`."""
+
+    def figures(self, values: Tensor, avail_mask: Tensor) -> Tensor:
+        """By what it chooses among legal actions, for people: (B, A, U); arguments as for `select`."""
 
 
 def random_legal(avail_mask: Tensor, generator: torch.Generator) -> Tensor:
@@ -45,6 +51,8 @@ def draw_from(probabilities: Tensor, draw: Tensor) -> Tensor:
 class EpsilonGreedy:
     """The best legal action, or with probability epsilon, drawn for each agent alone, a uniformly random legal one."""
 
+    FIGURE = "value"
+
     def __init__(self, schedule: Schedule) -> None:
         """`schedule`: t_env -> epsilon while exploring; without exploration epsilon is 0."""
         self.schedule = schedule
@@ -70,12 +78,18 @@ class EpsilonGreedy:
         anything = random_legal(avail_mask, generator)
         return torch.where(dice < epsilon, anything, masked_argmax(values, avail_mask))
 
+    def figures(self, values: Tensor, avail_mask: Tensor) -> Tensor:
+        """The values themselves."""
+        return values
+
 
 class SoftPolicies:
     """A draw from each agent's policy, whose logits the values are; without exploration its most probable action.
 
     With probability epsilon a uniformly random legal action instead; an on-policy learner needs epsilon 0.
     """
+
+    FIGURE = "probability"
 
     def __init__(self, schedule: Schedule) -> None:
         """`schedule`: t_env -> epsilon while exploring."""
@@ -90,8 +104,12 @@ class SoftPolicies:
         anything = random_legal(avail_mask, generator)
         if not explore:
             return masked_argmax(values, avail_mask)
-        own = draw_from(masked_softmax(values.float(), avail_mask), draw)
+        own = draw_from(self.figures(values, avail_mask), draw)
         return torch.where(dice < epsilon, anything, own)
+
+    def figures(self, values: Tensor, avail_mask: Tensor) -> Tensor:
+        """The policies' probabilities."""
+        return masked_softmax(values.float(), avail_mask)
 
 
 #: the key `action_selector` -> class(schedule)

@@ -15,6 +15,20 @@ from utils.config import Config
 ControllerState = dict[str, Tensor]
 
 
+class Basis(NamedTuple):
+    """What the decisions of one step came from, for whoever looks on; nothing is decided by it."""
+
+    #: (B, A, E) bool, what each agent looked at
+    sight: Tensor
+    #: (B, N, A, E) the share of each entity in what an agent saw, head by head: sums to 1 over what a head looks at and
+    #: is exactly 0 elsewhere; None where there is no attention
+    attention: Tensor | None
+    #: (B, A, U) what actions were chosen by, as `ActionSelector.figures` tells it; illegal ones may have anything
+    figures: Tensor
+    #: (B, A) how far each strategy has moved in this step (Euclidean distance); None where nobody sends any
+    moved: Tensor | None = None
+
+
 class Decision(NamedTuple):
     """What a controller decided in one step."""
 
@@ -23,10 +37,15 @@ class Decision(NamedTuple):
     state: ControllerState
     #: (B, A) bool, the agents to whom a strategy was sent in this step; None where nobody sends any
     sent: Tensor | None = None
+    #: None unless `Controller.explains`, and from controllers whose agents do not decide each for itself by a network
+    basis: Basis | None = None
 
 
 class Controller(ABC):
     """Chooses actions for a batch of environments. Controllers that learn are also `torch.nn.Module`s."""
+
+    #: whether `Decision.basis` is asked for. It is computed beside the decision: the same actions, the same draws
+    explains: bool = False
 
     @classmethod
     def build(cls, config: Config, spec: EnvSpec) -> Controller:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from components.action_selectors import ActionSelector
-from controllers.base import ControllerState
+from controllers.base import Basis, ControllerState
 from controllers.entity import Advice, Broadcast, EntityController, Prepared, Unroll, View
 from envs.base import EnvSpec, TimeStep
 from modules.agents.entity_agent import EntityAgent
@@ -81,6 +81,22 @@ class CoachController(EntityController):
         sent = fresh | regular
         strategy = torch.where(sent.unsqueeze(-1), new, old)
         return strategy, Advice({"strategy": strategy}, sent)
+
+    def _explain(
+        self,
+        told: Rows,
+        timestep: TimeStep,
+        sight: Tensor,
+        values: Tensor,
+        before: ControllerState,
+        after: ControllerState,
+    ) -> Basis | None:
+        basis = super()._explain(told, timestep, sight, values, before, after)
+        assert basis is not None
+        # whoever has just joined had none: what the slot holds is another's
+        old = before["strategy"].masked_fill(~before["present"].unsqueeze(-1), 0.0)
+        moved = (after["strategy"] - old).norm(dim=-1).masked_fill(~timestep.agent_mask, 0.0)
+        return basis._replace(moved=moved)
 
     def unroll(
         self, data: Prepared, extra_masks: tuple[Tensor, ...] = (), generator: torch.Generator | None = None

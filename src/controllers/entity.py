@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from components import action_selectors, schedules
 from components.action_selectors import ActionSelector
 from components.episodes import EpisodeBatch
-from controllers.base import Controller, ControllerState, Decision
+from controllers.base import Basis, Controller, ControllerState, Decision
 from envs.base import EnvSpec, TimeStep
 from modules.agents.entity_agent import AgentSizes, EntityAgent
 from modules.agents.heads import Targets
@@ -231,7 +231,9 @@ class EntityController(nn.Module, Controller):
         (targets,) = self.agent.targets(told, sight)
         values = self._preferences(hidden, agent_mask, strategy, targets)
         actions = self._select(values, timestep, t_env=t_env, explore=explore, generator=generator)
-        return Decision(actions, {**next_state, **said.state}, said.sent)
+        next_state |= said.state
+        basis = self._explain(told, timestep, sight[0], values, state, next_state) if self.explains else None
+        return Decision(actions, next_state, said.sent, basis)
 
     def _told(self, rows: Rows, private: Tensor) -> Rows:
         """`rows` as the agents read them, `private (..., A, P)`."""
@@ -265,6 +267,21 @@ class EntityController(nn.Module, Controller):
     ) -> tuple[Tensor | None, "Advice"]:
         """Hook: the strategies that the values depend on in this step, and what was said."""
         return None, Advice({}, None)
+
+    def _explain(
+        self,
+        told: Rows,
+        timestep: TimeStep,
+        sight: Tensor,
+        values: Tensor,
+        before: ControllerState,
+        after: ControllerState,
+    ) -> Basis | None:
+        """Hook: what a decision came from: `values (B, A, U)` of what was `told`, between the states `before` and
+        `after` it.
+        """
+        attention = self.agent.attended(told, timestep.private, sight)
+        return Basis(sight, attention, self.selector.figures(values, timestep.avail_mask))
 
     # --- learning -------------------------------------------------------------------------------------------------
 

@@ -11,10 +11,11 @@ from torch import Tensor
 from components.action_selectors import ActionSelector
 from components.episodes import EpisodeBatch
 from components.joint_actions import AllAtOnce, JointActions, OneAtATime
-from controllers.base import ControllerState
+from controllers.base import Basis, ControllerState
 from controllers.entity import EntityController, Prepared, View
 from envs.base import EnvSpec, TimeStep
 from modules.agents.team_agent import TeamAgent
+from modules.layers.inputs import Rows
 from utils.config import Config
 from utils.errors import UserError
 
@@ -70,6 +71,17 @@ class TeamController(EntityController):
         legal = self.joint_actions.legal(timestep.avail_mask).unsqueeze(-2)
         numbers = self.selector.select(values, legal, t_env=t_env, explore=explore, generator=generator)
         return self.joint_actions.decode(numbers.squeeze(-1), timestep.avail_mask)
+
+    def _explain(
+        self,
+        told: Rows,
+        timestep: TimeStep,
+        sight: Tensor,
+        values: Tensor,
+        before: ControllerState,
+        after: ControllerState,
+    ) -> Basis | None:
+        return None  # the team decides as one: no agent has a view or values of its own
 
     def prepare(self, batch: EpisodeBatch) -> Prepared:
         """As `EntityController.prepare`. Actions, legal actions and who is present are those of the team of one, for

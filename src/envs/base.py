@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from envs.scene import Scene
 from utils.errors import UserError
 from utils.seeding import make_generator
 from utils.snapshots import restored, snapshot
@@ -293,6 +294,10 @@ class EntityEnv(ABC):
         those that a coach has just sent to, get a ring.
         """
         raise NotImplementedError(f"{type(self).__name__} draws no picture")
+
+    def scene(self, index: int = 0) -> Scene | None:
+        """How environment `index` looks now, for pages that play episodes; None: these show a table of its entities."""
+        return None
 
     def close(self) -> None:
         """Give back processes, games and windows; idempotent."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from components.action_selectors import random_legal
 from envs.base import NAME, OWN_MOVE, EntityEnv, EnvSpec, TimeStep
+from envs.scene import SHAPES
 from utils.seeding import make_generator
 
 
@@ -166,6 +167,7 @@ class _Checker:
             kept = _copy(seen)
             new = env.step(random_legal(seen.avail_mask, self.generator))
             self.check_step(new, f"after step {step}")
+            self.check_scene(new, f"after step {step}")
             changed = _difference(seen, kept, everywhere)
             self.demand(not changed, f"a step overwrites {changed} of the time step before")
             over = seen.done
@@ -179,6 +181,22 @@ class _Checker:
             if step % 3 == 2 and bool(seen.done.any()):  # not at once: rest after the end must be seen as well
                 age = age.masked_fill(seen.done, 0)
                 seen = self.reset_some(seen, seen.done)
+
+    def check_scene(self, seen: TimeStep, when: str) -> None:
+        """How the last of the environments looks, where it says so."""
+        scene = self.env.scene(self.env.num_envs - 1)
+        if scene is None:
+            return
+        present = seen.entity_mask[-1].nonzero()[:, 0].tolist()
+        self.demand(set(scene.bodies) <= set(present), f"the scene has bodies of absent entities {when}")
+        for slot, body in scene.bodies.items():
+            self.demand(body.look.shape in SHAPES, f"entity {slot} has the unknown shape {body.look.shape!r} {when}")
+            told = len(body.levels) == len(body.look.gauges) and all(gauge.full > 0 for gauge in body.look.gauges)
+            self.demand(told, f"entity {slot} has gauges {body.look.gauges} and levels {body.levels} {when}")
+            self.demand((body.look.side == "team") == (slot < self.spec.agents), f"entity {slot} is on no side {when}")
+        arena, known = scene.arena, set(range(self.spec.entities))
+        self.demand(arena.left < arena.right and arena.bottom < arena.top, f"the scene has no size {when}")
+        self.demand(known >= {*scene.aims, *scene.aims.values()}, f"aims at unknown entities {when}: {scene.aims}")
 
     def check_partial_reset(self) -> None:
         """Running environments that are left out of a reset stay as they are."""

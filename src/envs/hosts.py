@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from envs.base import EntityEnv, EnvSpec, TimeStep
+from envs.scene import Scene
 from utils.errors import RunFailed, UserError
 from utils.interrupt import end_with
 from utils.locks import Busy, locked
@@ -181,6 +182,10 @@ class WorkerEnv(EntityEnv):
         wanted = {range(self.num_envs)[index]: tuple(marked)}
         image: np.ndarray = self._exchange("render", wanted)[index % self.num_envs]
         return image
+
+    def scene(self, index: int = 0) -> Scene | None:
+        scene: Scene | None = self._exchange("scene", {range(self.num_envs)[index]: None})[index % self.num_envs]
+        return scene
 
     def close(self) -> None:
         """End the workers, within seconds: those that still run after `GRACE` are killed. Idempotent."""
@@ -415,6 +420,8 @@ def _answer(env: EntityEnv, command: str, value: Any, dtype: np.dtype) -> bytes:
         return VALUE + pickle.dumps(None)
     if command == "render":
         return VALUE + pickle.dumps(env.render(0, value))
+    if command == "scene":
+        return VALUE + pickle.dumps(env.scene(0))
     raise ValueError(f"unknown command {command!r}")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,16 @@ class Rollout:
         )
 
 
+class Watcher(Protocol):
+    """Looks on while a runner plays, and changes nothing."""
+
+    def begin(self, team: str | None, rows: Tensor, seen: TimeStep) -> None:
+        """Episodes of `team` begin with `seen` in the environments `rows (B,)` (bool)."""
+
+    def step(self, seen: TimeStep, decision: Decision, after: TimeStep) -> None:
+        """In all environments `decision` was the answer to `seen`, and led to `after`; those that are over stay."""
+
+
 def never() -> bool:
     """For episodes that nobody stops."""
     return False
@@ -77,6 +87,7 @@ class Runner:
         self.generator = make_generator(seed, self.device)
         #: films what environment 0 plays
         self.film: Film | None = None
+        self.watcher: Watcher | None = None
 
     def play(self, team: str | None = None, *, explore: bool = True, t_env: int = 0, record: bool = True) -> Rollout:
         """Play exactly one episode per environment; those that end early wait for the others.
@@ -174,6 +185,8 @@ class Runner:
         sent: Tensor | None = None
         if self.film is not None and bool(alive[0]):
             self.film.shoot(env.render)
+        if self.watcher is not None:
+            self.watcher.begin(team, rows, seen)
         for _ in range(env.spec.episode_limit):
             if stopped():
                 raise GivenUp
@@ -187,10 +200,12 @@ class Runner:
             )
             state = decision.state
             actions = decision.actions.to(env.device)
-            before = seen.agent_mask
+            shown, before = seen, seen.agent_mask
             present += (before & alive[:, None]).sum(dim=1)
             sent = count_sent(decision, before & alive[:, None], sent)
             seen = env.step(actions)
+            if self.watcher is not None:
+                self.watcher.step(shown, decision, seen)
             returns += seen.reward * alive
             lengths += alive
             if self.film is not None and bool(alive[0]):

@@ -133,6 +133,7 @@ CHECKS: Mapping[str, Check] = {
     "idle_weight": above(0),
     "test_interval": at_least(1),
     "test_nepisode": at_least(1),
+    "record": at_least(0),
     "test_batch_size": within(1, 10**7),
     "test_episodes": one_of("test", "validation"),
     "log_interval": at_least(1),

@@ -77,8 +77,12 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         OSError: the disk refuses; it names `path`.
     """
+    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_json`."""
     partial = path.with_suffix(".partial")
-    text = json.dumps(content, indent=2, default=str) + "\n"
     try:
         with named(path):
             partial.write_text(text, encoding="utf-8")

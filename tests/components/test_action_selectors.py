@@ -121,3 +121,11 @@ def test_with_probability_epsilon_any_legal_action() -> None:
 
 def test_without_exploration_the_most_probable_action() -> None:
     assert (draw(1.0, 100, explore=False) == torch.tensor([0, 0])).all()
+
+
+def test_what_selectors_choose_by() -> None:
+    values, legal = LOGITS, LEGAL
+    assert torch.equal(EpsilonGreedy(lambda t: 0.0).figures(values, legal), values)
+    probabilities = SoftPolicies(lambda t: 0.0).figures(values, legal)[0, 0].tolist()
+    assert probabilities == pytest.approx([0.5, 0, 0.25, 0.25])
+    assert probabilities[1] == 0

@@ -85,3 +85,21 @@ def test_tests_use_the_mean_and_training_a_sample():
 
     assert torch.equal(strategy(False, 1), strategy(False, 2))
     assert not torch.equal(strategy(True, 1), strategy(True, 2))
+
+
+def test_how_far_strategies_move():
+    """Whoever has just joined had no strategy, whatever the slot holds."""
+    env = make_toy(num_envs=1, team="3")
+    controller = controller_for(env.spec, interval=2)
+    controller.explains = True
+    size = controller.agent.sizes.strategy
+    drawn = torch.zeros(1, env.spec.agents, size)
+    drawn[:, :, 0] = 3.0
+    controller.coach.strategies = lambda encoding: Gaussian(drawn, torch.full_like(drawn, -100.0))
+    seen = env.reset()
+    state = controller.initial_state(1, env.spec.agents)
+    state["strategy"][..., 1] = 4.0
+    state["present"][0, 0] = True
+    last = torch.full((1, env.spec.agents), -1)
+    decision = controller.act(seen, last, state, t_env=0, explore=False, generator=torch.Generator())
+    assert decision.basis.moved.tolist() == [[5.0, 3.0, 3.0]]

@@ -23,6 +23,7 @@ from envs import hosts
 from envs.base import TimeStep
 from envs.check import check_env
 from envs.hosts import EnvironmentFailed, Timeouts, WorkerEnv, WorkerError
+from envs.scene import Arena, Body, Look, Scene
 from utils.errors import RunFailed, UserError
 from utils.seeding import derive_seed, make_generator
 
@@ -112,6 +113,9 @@ class SaysClosed(ToyEnv):
 class Pictures(ToyEnv):
     def render(self, index: int = 0, marked=()) -> np.ndarray:
         return np.full((2, 3, 3), int(self.hits[index]), dtype=np.uint8)
+
+    def scene(self, index: int = 0) -> Scene:
+        return Scene(Arena(0, 0, 1, 1), {0: Body(Look("agent", "team", "disc", 0.1), float(self.hits[index]), 0.0)})
 
 
 def gone(pid: int | None) -> bool:
@@ -218,6 +222,7 @@ def test_pictures_come_from_the_environment_asked_for() -> None:
         env.reset(torch.tensor([True, False]))
         assert env.render(0).tolist() == np.zeros((2, 3, 3)).tolist()
         assert env.render(1).tolist() == np.ones((2, 3, 3)).tolist()
+        assert [env.scene(index).bodies[0].x for index in (0, 1)] == [0, 1]
 
 
 def test_a_worker_killed_in_the_middle_of_a_step_is_named() -> None:

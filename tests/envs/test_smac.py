@@ -401,3 +401,16 @@ def test_nothing_of_it_is_imported_before_a_game_is_built(monkeypatch, module):
     for package in ("smac", "smacv2", "pysc2", "s2clientprotocol"):
         monkeypatch.setitem(sys.modules, package, None)  # not installed
     assert runpy.run_path(str(Path(games.__file__).with_name(f"{module}.py")))
+
+
+def test_how_it_looks(small):
+    small.games[0].agents[1].health = 0
+    small.games[0].enemies[2].shield = 0
+    scene = small.scene()
+    assert sorted(scene.bodies) == [0, 2, 3, 4, 5]
+    ally, enemy = scene.bodies[2], scene.bodies[5]
+    assert (ally.look.side, ally.x, ally.y) == ("team", 10, 12)
+    assert (enemy.look.side, enemy.x, enemy.y) == ("enemy", 23, 10)
+    assert ally.levels[0] == ally.look.gauges[0].full == 45
+    assert scene.arena.right == small.games[0].map_x
+    assert make().scene() is None

@@ -33,6 +33,19 @@ def slow(layer, x, mask, extra):
     return result
 
 
+def test_weights_are_those_that_attend_sums_up_by(layer):
+    x, extra = torch.randn(4, 5, 6), torch.randn(4, 3, 3)
+    mask = torch.rand(4, 3, 5) < 0.6
+    mask[0, 0] = False  # sees nothing
+    weights = layer.weights(x, mask, extra)
+    assert weights.shape == (4, 2, 3, 5)
+    assert not weights[~mask.unsqueeze(1).expand_as(weights)].any()
+    torch.testing.assert_close(weights.sum(-1), mask.any(-1).float().unsqueeze(1).expand(-1, 2, -1))
+    values = layer.key_value(x).chunk(2, dim=-1)[1].unflatten(-1, (2, -1))
+    seen = torch.einsum("mnae,menw->manw", weights, values).flatten(-2)
+    torch.testing.assert_close(seen, slow(layer, x, mask, extra))
+
+
 def test_attend_and_forward(layer):
     x, extra = torch.randn(4, 5, 6), torch.randn(4, 3, 3)
     masks = tuple(torch.rand(4, 3, 5) < p for p in (0.3, 0.7))

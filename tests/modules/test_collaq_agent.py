@@ -76,3 +76,22 @@ def test_each_term_has_a_memory_of_its_own():
     after = agent.remember(seen, hidden, joins)
     torch.testing.assert_close(after[:, 0], whole[:, 0])
     torch.testing.assert_close(after[:, 1], agent.remember(seen, torch.zeros_like(hidden), stays)[:, 1])
+
+
+def test_what_is_attended_to_is_that_of_both_networks():
+    spec = batches.make_spec()
+    torch.manual_seed(0)
+    controller = batches.make_controller(spec, "collaq")
+    agent, one = controller.agent, batches.make_controller(spec).agent
+    data = controller.prepare(batches.random_batch(spec))
+
+    def plain(network, mask):
+        one.load_state_dict({name: network.state_dict()[name] for name in one.state_dict()})
+        return one.attended(data.read, data.private, mask)
+
+    with torch.no_grad():
+        found = agent.attended(data.read, data.private, data.view_mask)
+        alone = plain(agent, agent.on_its_own(data.view_mask))
+        team = plain(agent.collab, data.view_mask)
+    torch.testing.assert_close(found, torch.cat([alone, team], dim=1))
+    assert agent.heads == tuple(f"{part} {head}" for part in ("alone", "team") for head in one.heads)

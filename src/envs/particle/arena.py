@@ -16,6 +16,7 @@ from torch import Tensor
 from envs.base import EntityEnv, EnvSpec, TimeStep
 from envs.particle import physics
 from envs.particle.picture import draw
+from envs.scene import Arena, Body, Look, Scene
 from utils.errors import UserError
 from utils.masking import full_view
 
@@ -26,6 +27,8 @@ LARGEST = 16
 REACHED = 0.1
 #: Steps until an episode is cut short, in the paper as in `mpe2`.
 EPISODE_LIMIT = 25
+#: Where everybody starts; the plane goes on beyond it.
+PLANE = Arena(-1.0, -1.0, 1.0, 1.0, grid=0.5, walls=False)
 #: What a reward is: the paper's (CESMA, appendix D), or that of `mpe2`.
 REWARDS = ("paper", "mpe2")
 
@@ -86,6 +89,14 @@ class ArenaEnv(EntityEnv):
     @abstractmethod
     def _colours(self, index: int) -> np.ndarray:
         """(E, 3) colours of world `index` from 0 to 1, for a picture."""
+
+    @abstractmethod
+    def _looks(self, index: int) -> list[Look]:
+        """Of the E entities of world `index`, for a scene."""
+
+    def _notes(self, index: int) -> dict[int, str]:
+        """Hook: what entities of world `index` say, by their slots."""
+        return {}
 
     def _legal(self, agent_mask: Tensor) -> Tensor:
         """(B, A, U), for `agent_mask (B, A)`."""
@@ -157,6 +168,13 @@ class ArenaEnv(EntityEnv):
         """(A, L, B) distances from agents to landmarks."""
         slots = self.spec.agents
         return physics.length(self._position[:, :slots, None] - self._position[:, None, slots:])
+
+    def scene(self, index: int = 0) -> Scene:
+        present = self._present[:, index].nonzero()[:, 0].tolist()
+        x, y = self._position[:, :, index].tolist()
+        looks, notes = self._looks(index), self._notes(index)
+        bodies = {slot: Body(looks[slot], x[slot], y[slot], note=notes.get(slot, "")) for slot in present}
+        return Scene(PLANE, bodies)
 
     def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
         return draw(

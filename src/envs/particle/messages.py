@@ -15,7 +15,9 @@ from envs import teams
 from envs.base import SAID, EnvSpec, ScriptedPolicy, TimeStep
 from envs.particle.arena import ACTS, REACHED, ArenaEnv
 from envs.particle.physics import ACCELERATION
+from envs.particle.picture import LANDMARK_RADIUS
 from envs.particle.steering import random_team, steer
+from envs.scene import Look
 from utils.errors import UserError
 from utils.masking import full_view
 
@@ -137,10 +139,31 @@ class MessageEnv(ArenaEnv):
         reached = (distance < REACHED) & movers
         return {"distance": distance.sum(dim=0) / movers.sum(), "reached": reached.sum(dim=0) / movers.sum()}
 
+    def _looks(self, index: int) -> list[Look]:
+        landmarks = [
+            Look("landmark", "object", "diamond", LANDMARK_RADIUS, str(number), _hex(PALETTE[number % len(PALETTE)]))
+            for number in range(self.spec.entities - self.spec.agents)
+        ]
+        goals, moves = self._goal[index].tolist(), self.moves.tolist()
+        agents = []
+        for radius, goal, can_move in zip(self.radius[:, 0].tolist(), goals, moves, strict=True):
+            about = f"its goal is landmark {goal}, which only others know" if can_move else "cannot move"
+            colour = landmarks[goal].colour if can_move else ""
+            shape = "disc" if can_move else "square"
+            agents.append(Look("agent", "team", shape, radius, colour=colour, about=about))
+        return agents + landmarks
+
+    def _notes(self, index: int) -> dict[int, str]:
+        return {slot: f"says {symbol}" for slot, symbol in enumerate(self._said[index].tolist()) if symbol >= 0}
+
     def _colours(self, index: int) -> np.ndarray:
         landmarks = np.array([PALETTE[i % len(PALETTE)] for i in range(self.spec.entities - self.spec.agents)])
         goal, moves = self._goal[index].cpu().numpy(), self.moves.cpu().numpy()
         return np.concatenate([np.where(moves[:, None], landmarks[goal], 0.5), landmarks])
+
+
+def _hex(colour: tuple[float, float, float]) -> str:
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
 def check_team(agents: int, test_teams: Sequence[str]) -> None:

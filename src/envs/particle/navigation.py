@@ -15,7 +15,9 @@ from envs import teams
 from envs.base import EnvSpec, ScriptedPolicy, TimeStep
 from envs.particle.arena import ACTS, EPISODE_LIMIT, LARGEST, REACHED, ArenaEnv, check_settings
 from envs.particle.physics import ACCELERATION, length
+from envs.particle.picture import LANDMARK_RADIUS
 from envs.particle.steering import random_team, steer
+from envs.scene import Look
 from utils.errors import UserError
 from utils.masking import full_view
 
@@ -148,6 +150,14 @@ class NavigationEnv(ArenaEnv):
             "distance": nearest.sum(dim=0) / count,
             "team_size": self._team_size(),
         }
+
+    def _looks(self, index: int) -> list[Look]:
+        traits = zip(self.radius[:, 0].tolist(), self.acceleration[:, 0].tolist(), strict=True)
+        agents = [
+            Look("agent", "team", "disc", radius, about=f"acceleration {acceleration:g}", sight=self.args.sight)
+            for radius, acceleration in traits
+        ]
+        return agents + [Look("landmark", "object", "diamond", LANDMARK_RADIUS)] * self.spec.agents
 
     def _colours(self, index: int) -> np.ndarray:
         # the faster, the greener

@@ -13,8 +13,10 @@ from torch import Tensor
 from envs import teams
 from envs.base import EntityEnv, EnvSpec, TimeStep
 from envs.rescue.picture import draw
+from envs.rescue.scene import make_scene
 from envs.rescue.scripted import SCRIPTED
 from envs.rescue.town import BUILDINGS, FIRES, MOVES, PUT_OUT, SIDE, column_row
+from envs.scene import Scene
 from utils.errors import UserError
 from utils.masking import full_view
 
@@ -193,6 +195,12 @@ class RescueEnv(EntityEnv):
                 "team_size": self._present.sum(dim=1).float(),
             },
         )
+
+    def scene(self, index: int = 0) -> Scene:
+        here, burning = (part[index].nonzero()[:, 0].tolist() for part in (self._present, self._level))
+        robots = {slot: (int(self._robot[index, slot]), float(self._skill[index, slot])) for slot in here}
+        fires = {slot: (int(self._fire[index, slot]), float(self._level[index, slot])) for slot in burning}
+        return make_scene(self.spec.agents, robots, fires)
 
     def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
         here, burning = self._present[index], self._level[index] > 0

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from components.action_selectors import random_legal
 from envs.base import NAME, EntityEnv, EnvSpec, ScriptedPolicy, TimeStep
+from envs.scene import Scene
 from envs.smac.games import SOURCES, build_game, is_fault, seeded
+from envs.smac.scene import make_scene
 from envs.teams import refuse_repeats
 from utils.errors import RunFailed, UserError, one_line
 
@@ -270,6 +272,9 @@ class SmacEnv(EntityEnv):
             truncated=tensor(self._truncated),
             info={name: figures[:, column].clone() for column, name in enumerate(self.spec.info_names)},
         )
+
+    def scene(self, index: int = 0) -> Scene | None:
+        return make_scene(self.games[index]) if self._begun[index] else None
 
     def close(self) -> None:
         while self.games:

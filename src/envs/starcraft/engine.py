@@ -80,6 +80,10 @@ class BattleEngine(ABC):
         those that are `lost`.
         """
 
+    def targets(self, battle: int) -> dict[int, int]:
+        """Whom each enemy went for in the last step of `battle`, slot -> slot; empty where the engine does not tell."""
+        return {}
+
     def running(self) -> dict[str, Tensor]:
         """The battles as they stand, for `resume`, on the CPU."""
         raise NotImplementedError(f"{type(self).__name__} cannot save battles")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from envs.base import EntityEnv, TimeStep
+from envs.scene import Scene
 from envs.starcraft.encoding import Encoder, Score, View, make_spec
 from envs.starcraft.engine import BattleEngine
 from envs.starcraft.installation import what_is_missing
@@ -27,6 +28,7 @@ from envs.starcraft.scenarios import (
     measure_army,
     parse_team,
 )
+from envs.starcraft.scene import make_scene
 from envs.starcraft.scripted import SCRIPTED
 from envs.starcraft.skirmish import SkirmishEngine
 from envs.teams import refuse_repeats
@@ -283,6 +285,9 @@ class StarCraftEnv(EntityEnv):
 
     def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
         return draw(self._units, self._encoder.table, index, marked)
+
+    def scene(self, index: int = 0) -> Scene:
+        return make_scene(self._units, self._encoder.table, index, self.engine.targets(index))
 
     def close(self) -> None:
         self.engine.close()

@@ -169,6 +169,10 @@ class SkirmishEngine(BattleEngine):
             part.copy_(torch.where(battle_mask, part, old))
         return self._units()
 
+    def targets(self, battle: int) -> dict[int, int]:
+        aims = self._target[self.team_slots :, battle].tolist()
+        return {self.team_slots + enemy: aim for enemy, aim in enumerate(aims) if aim < self.slots}
+
     def _follow_orders(self, orders: Orders) -> None:
         """Aim the allied units at what they were told, for this whole step."""
         team, slots = self.team_slots, self.slots

@@ -68,6 +68,17 @@ class CollaqAgent(EntityAgent):
         alone = super().perceive(rows, private, solitary)
         return torch.cat([alone, *self.collab.perceive(rows, private, (*masks, *solitary)).chunk(2)], dim=-1)
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        heads = super().heads
+        return (*(f"alone {head}" for head in heads), *(f"team {head}" for head in heads))
+
+    def attended(self, rows: Rows, private: Tensor, mask: Tensor) -> Tensor:
+        """As `EntityAgent.attended`: the heads of Q_alone, on its own view, then those of Q_collab on the whole one."""
+        alone = self.attention.weights(self._embedded(rows), self.on_its_own(mask, rows.agents), private, rows.pairs)
+        team = self.collab.attention.weights(self.collab._embedded(rows), mask, private, rows.pairs)
+        return torch.cat([alone, team], dim=1)
+
     def remember(self, seen: Tensor, hidden: Tensor, joined: Tensor) -> Tensor:
         """As `EntityAgent.remember`: `seen` and `hidden` (B, A, 3H) -> (B, A, 3H)."""
         seen, hidden = self._split(seen), self._split(hidden)

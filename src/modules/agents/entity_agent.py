@@ -114,10 +114,26 @@ class EntityAgent(nn.Module):
         Returns:
             (K, M, A, H)
         """
-        x = torch.relu_(self.embed_norm(self.embed(rows.inputs)))
-        seen = self.attention.attend(x, masks, private, rows.pairs)
+        seen = self.attention.attend(self._embedded(rows), masks, private, rows.pairs)
         merged = self.attention.read_out(seen, self.merge, private if private.shape[-1] > 0 else None)
         return torch.relu_(self.merge_norm(merged))
+
+    def _embedded(self, rows: Rows) -> Tensor:
+        """What the attention reads, (M, E, embed)."""
+        return torch.relu_(self.embed_norm(self.embed(rows.inputs)))
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the heads in `attended`."""
+        return tuple(str(head) for head in range(1, self.sizes.heads + 1))
+
+    def attended(self, rows: Rows, private: Tensor, mask: Tensor) -> Tensor | None:
+        """How much of each entity is in what `perceive` gives for one `mask`; arguments as there.
+
+        Returns:
+            (M, N, A, E), N the heads; None where there is no attention
+        """
+        return self.attention.weights(self._embedded(rows), mask, private, rows.pairs)
 
     def remember(self, seen: Tensor, hidden: Tensor, joined: Tensor) -> Tensor:
         """One step of the memory.

@@ -29,3 +29,10 @@ class FlatAgent(EntityAgent):
         if self.own is not None:
             seen = seen + self.own(private)
         return F.relu(self.norm(seen))
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return ()
+
+    def attended(self, rows: Rows, private: Tensor, mask: Tensor) -> Tensor | None:
+        return None

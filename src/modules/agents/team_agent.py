@@ -34,3 +34,10 @@ class TeamAgent(EntityAgent):
     def perceive(self, rows: Rows, private: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
         """As `EntityAgent.perceive`; `masks`: K of (M, 1, E), who is present; the result is (K, M, 1, H)."""
         return F.relu(self.norm(self.entities(rows.inputs, torch.stack(masks))))
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return ()
+
+    def attended(self, rows: Rows, private: Tensor, mask: Tensor) -> Tensor | None:
+        return None

@@ -81,6 +81,15 @@ class EntityAttention(nn.Module):
         seen = seen.view(rows, self.heads, len(masks), agents, -1).permute(2, 0, 3, 1, 4)
         return seen.reshape(len(masks), rows, agents, self.embed_dim)
 
+    def weights(self, x: Tensor, mask: Tensor, extra: Tensor | None = None, pairs: Tensor | None = None) -> Tensor:
+        """By how much of each entity `attend` sums it up; arguments as for `forward`, with one mask.
+
+        Returns:
+            (M, N, A, E): sums to 1 over what an agent sees and is exactly 0 elsewhere
+        """
+        key, _ = self.key_value(x).chunk(2, dim=-1)
+        return self._weights(x, key, (mask,), extra, pairs)[:, :, :, 0].transpose(2, 3)
+
     def attend_mean(self, x: Tensor, mask: Tensor) -> Tensor:
         """The mean over present agents of what `attend` gives for one mask, at a fraction of the cost.
 

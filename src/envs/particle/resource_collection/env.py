@@ -33,8 +33,10 @@ from envs.particle.resource_collection.scenarios import (
     starting_circle,
     team_sizes,
 )
+from envs.particle.resource_collection.scene import make_scene
 from envs.particle.resource_collection.scripted import SCRIPTED, greedy_moves
 from envs.particle.resource_collection.world import HALF_WIDTH, World, merge, radii, select
+from envs.scene import Scene
 from envs.teams import fit_slots
 from utils.errors import UserError
 from utils.paths import find_path
@@ -232,6 +234,9 @@ class ResourceCollectionEnv(EntityEnv):
 
     def _show(self, reward: Tensor) -> TimeStep:
         return self._encoder.show(self._world, reward, self._world.steps >= self.args.episode_limit)
+
+    def scene(self, index: int = 0) -> Scene:
+        return make_scene(self._world, index, self.args.sight)
 
     def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:
         """As in `EntityEnv`; agents in the slots `marked` get a ring, such as those that a coach has just sent to."""
