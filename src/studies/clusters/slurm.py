@@ -72,9 +72,8 @@ class Slurm(Cluster):
         import submitit
 
         self._site = site
-        self._executor = submitit.AutoExecutor(
-            folder=site.folder / "slurm", cluster=CLUSTER, slurm_max_num_timeout=REQUEUES
-        )
+        self._folder = site.folder / "slurm"
+        self._executor = submitit.AutoExecutor(self._folder, cluster=CLUSTER, slurm_max_num_timeout=REQUEUES)
         self._executor.update_parameters(
             name=f"muster-{site.folder.parent.name}",
             timeout_min=TIME_LIMIT,
@@ -122,7 +121,8 @@ class Slurm(Cluster):
         if number is None:
             return None
         found = self._executor.job_class(self._folder, number)
-        return None if found.done(force_check=True) else found
+        over = found.done(force_check=True) or found.state == "UNKNOWN"  # forgotten long ago
+        return None if over else found
 
     def ended(self) -> list[End]:
         """As the base class says."""
