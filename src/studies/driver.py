@@ -49,7 +49,7 @@ class Driver:
             for end in self._cluster.ended():
                 if not asked:
                     self._note_end(end)
-            if not asked:
+            if not self._stop.requested:
                 self._start()
             self._view.show()
             time.sleep(TICK)
