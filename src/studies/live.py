@@ -147,7 +147,9 @@ class View:
             trail = self._trails.get(standing.run) if standing.run is not None else None
             table.add_row(*map(escape, cells_of(standing, trail)))
         rest = [f"and {len(rows) - room} more"] * (len(rows) > room)
-        bar = Progress(TextColumn(summary(found).partition(":")[0]), BarColumn(None), TaskProgressColumn(), expand=True)
+        finished = sum(standing.state == FINISHED for standing in found)
+        label = TextColumn(f"{finished} of {len(found)} finished")
+        bar = Progress(label, BarColumn(None), TaskProgressColumn(), expand=True)
         total = sum(standing.t_max for standing in found)
         done = sum(min(self._steps(standing), standing.t_max) for standing in found)
         bar.add_task("", total=max(total, 1), completed=done if total else 1)

@@ -136,5 +136,6 @@ def test_a_terminal_has_a_table_and_a_bar(tmp_path, monkeypatch):
     assert f"{PLACE} " in said
     assert "50 of 100" in said
     assert "and 1 more" in said  # three cells, and a terminal of eight lines
+    assert "0 of 3 finished" in said
     assert "25%" in said  # 50 of 200 steps; a scripted team has none
     assert "a [note]" in said
