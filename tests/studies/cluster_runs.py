@@ -13,10 +13,10 @@ from conftest import tiny_overrides
 
 import study
 
-STEPS = 320
+STEPS = 240
 PLACES = ("sc2_3m/aqmix/seed0", "sc2_3m/aqmix/seed1")
 PATIENCE = 240.0
-_TINY = tiny_overrides(save_replay_buffer=True, save_model_interval=16, test_interval=160, log_interval=16)
+_TINY = tiny_overrides(save_replay_buffer=True, save_model_interval=16, test_interval=120, log_interval=48)
 _SETTINGS = [word for word in _TINY if not word.startswith("t_max=")]
 _START = "import sys; sys.path[:0] = sys.argv[1:3]; import study, toy_study; "
 _START += "sys.exit(study.main(sys.argv[3:], toy_study.REGISTRY, final=True))"
