@@ -40,7 +40,7 @@ class OnRay(Cluster):
             self._ray.shutdown()
             raise
         cores = [int(node.get("CPU", 0)) for node in nodes]
-        self._cpus, self._most = cpus_each(cores, share.jobs), max(cores)
+        self._cpus, self._most = cpus_each(cores, share.jobs), max(1, *cores)
         git = git_revision()
         revision = f"{git['commit']}{' dirty' * bool(git['dirty'])}" if git["commit"] else ""
         self._origin = Origin(site.folder / "disk", uuid.uuid4().hex, SRC, revision)
