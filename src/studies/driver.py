@@ -41,6 +41,8 @@ class Driver:
         Raises:
             Interrupted: a signal came: one, and the jobs have saved, or two.
         """
+        self._cluster.adopt(self._waiting)
+        self._waiting = [job for job in self._waiting if job.place not in self._cluster.active]
         asked = False
         while self._cluster.active or (self._waiting and not asked):
             if self._stop.requested and not asked:

@@ -3,8 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,14 +76,14 @@ class View:
 
     def __init__(self, jobs: Sequence[Job], results: Path, stream: TextIO | None = None) -> None:
         self._jobs, self._results = jobs, results
-        self._stream = stream or sys.stdout
+        self._stream: TextIO | None = stream or sys.stdout
         self._trails: dict[Path, Trail] = {}
         self._told: dict[str, tuple[str, int]] = {}
         self._looked = self._summed = float("-inf")
         self._live: Any = None
 
     def __enter__(self) -> "View":
-        if self._stream.isatty() and find_spec("rich") is not None:
+        if self._stream is not None and self._stream.isatty() and find_spec("rich") is not None:
             from rich.console import Console
             from rich.live import Live
 
@@ -93,15 +93,31 @@ class View:
 
     def __exit__(self, *exc: object) -> None:
         if self._live is not None:
-            self._live.update(self._table(self._look()), refresh=True)
-            self._live.stop()
+            self._draw(self._look())
+        with self._heard():
+            if self._live is not None:
+                self._live.stop()
 
     def note(self, text: str) -> None:
         """Say a line."""
-        if self._live is not None:
-            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(text, file=self._stream, flush=True)
+        with self._heard():
+            if self._live is not None:
+                self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            elif self._stream is not None:
+                print(text, file=self._stream, flush=True)
+
+    def _draw(self, found: Sequence[Standing]) -> None:
+        table = self._table(found)
+        with self._heard():
+            self._live.update(table, refresh=True)
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Go on where nobody reads any more: a pipe or a terminal was closed."""
+        try:
+            yield
+        except OSError:
+            self._live = self._stream = None
 
     def show(self) -> None:
         """Look at the disk, where it is time, and show what has changed."""
@@ -111,7 +127,7 @@ class View:
         self._looked = now
         found = self._look()
         if self._live is not None:
-            self._live.update(self._table(found), refresh=True)
+            self._draw(found)
             return
         for standing in found:
             if standing.state != WAITING and self._told.get(standing.place) != (standing.state, standing.tries):

@@ -4,6 +4,7 @@ One Ray cluster of two nodes serves all tests here that need one.
 """
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -18,8 +19,9 @@ from cluster_runs import PLACES, STEPS, carry_out, learnt, newest, runs, start, 
 
 import study
 from studies.clusters import on_ray, slurm
-from studies.clusters.base import Share
+from studies.clusters.base import Job, Share, Site
 from studies.clusters.local import seats_on
+from studies.declaration import Entry
 from utils.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -125,6 +127,30 @@ def test_slurm_with_a_preemption(results, undisturbed, monkeypatch):
     assert 0 < begun < STEPS
     assert runs(results, PLACES[1]) == [("COMPLETED", 0)]
     assert learnt(results) == undisturbed
+
+
+def test_slurm_goes_on_with_jobs_of_an_earlier_driver(tmp_path, monkeypatch):
+    class Known:
+        def __init__(self, folder, number):
+            self.job_id = number
+            self.state = {"3": "UNKNOWN"}.get(number, "RUNNING")
+
+        def done(self, force_check=False):
+            return self.job_id == "2"
+
+        def cancel(self, check=True):
+            cancelled.append(self.job_id)
+
+    cancelled: list[str] = []
+    monkeypatch.setattr(slurm, "CLUSTER", "local")
+    monkeypatch.setattr("submitit.LocalJob", Known)
+    (tmp_path / "slurm.json").write_text(json.dumps({"at work": "1", "over": "2", "forgotten": "3", "another": "4"}))
+    jobs = [Job(place, Entry(toy_study.SINGLE, (0,), 1, ()), 0) for place in ("new", "at work", "over", "forgotten")]
+    with slurm.Slurm(Site(tmp_path, tmp_path), Share(1, None)) as cluster:
+        cluster.adopt(jobs)
+        assert cluster.active == {"at work": jobs[1]}
+        assert cluster.ended() == []
+    assert cancelled == ["1"]
 
 
 # --- what a user can correct ------------------------------------------------------------------------------------------

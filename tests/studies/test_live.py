@@ -1,5 +1,6 @@
 """What is shown of a study that is carried out, by folders and metrics that are made here."""
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -139,3 +140,21 @@ def test_a_terminal_has_a_table_and_a_bar(tmp_path, monkeypatch):
     assert "0 of 3 finished" in said
     assert "25%" in said  # 50 of 200 steps; a scripted team has none
     assert "a [note]" in said
+
+
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+def test_nobody_has_to_read_it(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(live, "REDRAW", 0.0)
+    monkeypatch.setattr(live, "LOOK", 0.0)
+    stream = kind()
+    with View(JOBS, tmp_path, stream) as view:
+        view.show()
+
+        def closed(text):
+            raise OSError(errno.EIO, "Input/output error")
+
+        stream.write = closed
+        record(tmp_path, "RUNNING")
+        view.show()
+        view.note("a note")
+        view.show()

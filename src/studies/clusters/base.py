@@ -75,6 +75,9 @@ class Cluster(ABC):
     def room(self) -> int:
         """So many more jobs are taken at present."""
 
+    def adopt(self, jobs: Sequence[Job]) -> None:
+        """Take over those of `jobs` that an earlier driver has started and that outlived it: they are active then."""
+
     @abstractmethod
     def start(self, jobs: Sequence[Job]) -> None:
         """Start `jobs`, at most `room`, or put them into its queue."""

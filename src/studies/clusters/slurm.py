@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,26 +84,29 @@ class Slurm(Cluster):
         self.active: dict[str, Job] = {}
         #: place -> submitit's job
         self._jobs: dict[str, Any] = {}
+        #: which is known to the next driver
         self._handed_out = site.folder / "slurm.json"
-        #: those that an earlier driver has handed out
-        self._found: Mapping[str, str] = read_json(self._handed_out)
+        self._job_class: Any = submitit.LocalJob if CLUSTER == "local" else submitit.SlurmJob
 
     @property
     def room(self) -> int:
         """As the base class says: Slurm has a queue of its own."""
         return 1 << 30
 
+    def adopt(self, jobs: Sequence[Job]) -> None:
+        """As the base class says."""
+        numbers = read_json(self._handed_out)
+        for job in jobs:
+            if job.place in numbers:
+                found = self._job_class(self._folder, numbers[job.place])
+                # Slurm knows nothing of jobs that were over long ago
+                if not found.done(force_check=True) and found.state != "UNKNOWN":
+                    self._jobs[job.place], self.active[job.place] = found, job
+
     def start(self, jobs: Sequence[Job]) -> None:
         """As the base class says."""
-        new = []
-        for job in jobs:
-            found = self._find(job)
-            if found is None:
-                new.append(job)
-            else:
-                self._jobs[job.place], self.active[job.place] = found, job
         by_threads: dict[int, list[Job]] = {}
-        for job in new:
+        for job in jobs:
             by_threads.setdefault(max(job.threads, 1), []).append(job)
         for threads, alike in by_threads.items():
             self._executor.update_parameters(cpus_per_task=threads)
@@ -113,16 +116,6 @@ class Slurm(Cluster):
             for job, found in zip(alike, submitted, strict=True):
                 self._jobs[job.place], self.active[job.place] = found, job
         write_json(self._handed_out, {place: found.job_id for place, found in self._jobs.items()})
-
-    def _find(self, job: Job) -> Any:
-        """The job that an earlier driver has handed out, where it is not over; once for each place."""
-        number = dict(self._found).get(job.place)
-        self._found = {place: old for place, old in self._found.items() if place != job.place}
-        if number is None:
-            return None
-        found = self._executor.job_class(self._folder, number)
-        over = found.done(force_check=True) or found.state == "UNKNOWN"  # forgotten long ago
-        return None if over else found
 
     def ended(self) -> list[End]:
         """As the base class says."""
