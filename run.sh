@@ -68,6 +68,7 @@ install_tools() { # what the checks need; the stand-in for StarCraft II is teste
     install requirements-dev.txt
     install requirements-docs.txt
     install requirements-export.txt
+    install requirements-cluster.txt
     install requirements-sc2.txt
 }
 

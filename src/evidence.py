@@ -5,20 +5,17 @@ Exit codes: 0 the queue is complete, 1 something is not finished, or another que
 correct something, 129, 130 or 143 it was stopped; the same command continues it.
 """
 
-import os
-import pickle
 import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO
 
+from studies.declaration import Entry
 from studies.progress import FINISHED, Standing, standings, summary
-from studies.queue import QUEUE, Entry
+from studies.queue import QUEUE
+from studies.workers import ENDS, Orders, Worker, dismiss
 from utils.command_line import Parser
 from utils.errors import UserError
 from utils.interrupt import Interrupted, StopSignal, last_words
@@ -64,14 +61,18 @@ def _carry_out(queue: Sequence[Entry], results: Path, number: int, stop: StopSig
     _tell(queue, results)
     logs = [results / "workers" / f"{i}.log" for i in range(1, number + 1)]
     print("at work; what the workers say:", *logs, flush=True)
-    before = [log.stat().st_size if log.exists() else 0 for log in logs]
-    with _workers(queue, results, logs) as workers:
-        _wait(workers, logs, stop)
+    orders = Orders(queue, results, nice=19)
+    workers: list[Worker] = []
+    try:
+        for log in logs:
+            workers.append(Worker(orders, log, threads=1))
+        _wait(workers, stop)
+    finally:
+        dismiss(workers)
     if stop.requested:
         raise Interrupted
     found = _tell(queue, results)
-    said = [log.read_bytes()[start:].decode(errors="replace") for log, start in zip(logs, before, strict=True)]
-    failures = (line for text in said for line in text.splitlines() if line.startswith("failed: "))
+    failures = (line for worker in workers for line in worker.failures())
     for line in dict.fromkeys(failures):  # each worker tries what failed
         print(line, file=sys.stderr)
     return 0 if all(standing.state == FINISHED for standing in found) else 1
@@ -88,58 +89,24 @@ def _tell(queue: Sequence[Entry], results: Path) -> list[Standing]:
     return found
 
 
-@contextmanager
-def _workers(queue: Sequence[Entry], results: Path, logs: Sequence[Path]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """A worker for each of `logs`. None is left at the end, however that comes: they end when their input is closed."""
-    workers: list[subprocess.Popen[bytes]] = []
-    try:
-        for log in logs:
-            with open(log, "ab") as file:
-                workers.append(
-                    subprocess.Popen(
-                        [sys.executable, "-m", "studies.worker"],
-                        cwd=ROOT / "src",
-                        env={**os.environ, "OMP_NUM_THREADS": "1"},
-                        stdin=subprocess.PIPE,
-                        stdout=file,
-                        stderr=file,
-                        start_new_session=True,  # a terminal's signals are for this process alone, which hands them on
-                    )
-                )
-            with suppress(BrokenPipeError):  # it has ended already
-                pickle.dump((queue, results), _input(workers[-1]))
-                _input(workers[-1]).flush()
-        yield workers
-    finally:
-        for worker in workers:
-            with suppress(BrokenPipeError):
-                _input(worker).close()
-        for worker in workers:
-            worker.wait()
-
-
-def _wait(workers: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path], stop: StopSignal) -> None:
+def _wait(workers: Sequence[Worker], stop: StopSignal) -> None:
     """Wait until all workers have ended; the first signal to stop is handed on to them.
 
     Raises:
         Interrupted: a second one came.
     """
-    left, asked = list(zip(workers, logs, strict=True)), False
+    left, asked = list(workers), False
     while left:
         time.sleep(TICK)
         if stop.requested and not asked:
             asked = True
-            for worker, _ in left:
-                worker.terminate()
-        for worker, log in left:
-            if worker.poll() and not asked:
-                print(f"a worker ended with exit code {worker.returncode}, its log: {log}", file=sys.stderr, flush=True)
-        left = [(worker, log) for worker, log in left if worker.returncode is None]
-
-
-def _input(worker: subprocess.Popen[bytes]) -> IO[bytes]:
-    assert worker.stdin is not None
-    return worker.stdin
+            for worker in left:
+                worker.stop()
+        for worker in left:
+            if worker.poll() not in (None, *ENDS) and not asked:
+                code = worker.process.returncode
+                print(f"a worker ended with exit code {code}, its log: {worker.log}", file=sys.stderr, flush=True)
+        left = [worker for worker in left if worker.process.returncode is None]
 
 
 def _parser() -> Parser:

@@ -17,6 +17,7 @@ from utils.command_line import Parser, parse_command_line
 from utils.config_checks import CHECKS, LARGEST_INT
 from utils.errors import UserError
 from utils.interrupt import StopSignal
+from utils.locks import Busy
 from utils.paths import read_path
 from utils.records import DISK_FAULTS
 from utils.secrets import without_passwords
@@ -51,6 +52,9 @@ def main(argv: Sequence[str], registry: Mapping[str, Study] = REGISTRY, final: b
         except UserError as error:
             print("error:", " ".join(str(error).split()), file=sys.stderr)
             return 2
+        except Busy as other:
+            print(f"error: {options.study} is at work in {options.results} already, {other}", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             print("the study was stopped; the same command continues it", file=sys.stderr)
             return stop.exit_code
@@ -78,7 +82,14 @@ def _run(study: Study, options: argparse.Namespace, overrides: list[str], comman
 
     seeds = study.seeds if options.seeds is None else options.seeds
     engine = Engine(study, seeds, options.results, stop, overrides, options.t_max, options.evaluate_only)
-    results = engine.run()
+    if options.on is None:
+        results = engine.run()
+    else:
+        from studies.clusters import Share
+        from studies.driver import carry_out
+
+        engine.works = False
+        results = carry_out(engine, options.on, Share(options.jobs, options.gpus_per_job))
     folder = options.results / study.name
     folder.mkdir(parents=True, exist_ok=True)
     write_markdown(folder / "table.md", study, results, command)
@@ -93,7 +104,9 @@ def _run(study: Study, options: argparse.Namespace, overrides: list[str], comman
         print(f"failed: {what}", file=sys.stderr)
     for place, other in engine.busy.items():
         print(f"missing: {place} is being worked on by {other}", file=sys.stderr)
-    return 1 if engine.failed or engine.busy else 0
+    for place in engine.lacking:
+        print(f"failed: {place}; what its worker said: {options.results / place / 'worker.log'}", file=sys.stderr)
+    return 1 if engine.failed or engine.busy or engine.lacking else 0
 
 
 def _parser(registry: Mapping[str, Study]) -> Parser:
@@ -124,6 +137,15 @@ def _parser(registry: Mapping[str, Study]) -> Parser:
         default=ROOT / "results" / "studies",
         help="default: results/studies",
     )
+    parser.add_argument(
+        "--on",
+        choices=("local", "ray", "slurm"),
+        metavar="WHERE",
+        help="in several processes (docs/scaling.md): local, on this machine; ray, at RAY_ADDRESS or a Ray of its own; "
+        "slurm. Default: in this process",
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="with --on: trainings at a time")
+    parser.add_argument("--gpus-per-job", type=float, metavar="F", help="with --on: GPUs of each, such as 1 or 0.25")
     return parser
 
 
@@ -153,6 +175,7 @@ def _check(options: argparse.Namespace, overrides: list[str], study: Study) -> N
         raise UserError("--t-max is for training, and --evaluate-only trains nothing: give one of them")
     if options.evaluate_only is not None and not options.evaluate_only.is_dir():
         raise UserError(f"--evaluate-only {options.evaluate_only}: there is no such folder")
+    _check_cluster(options)
     command = parse_command_line(["with", *overrides])
     if command.algorithm or command.environment or command.help or command.print_config:
         raise UserError("after `with` stand settings alone, KEY=VALUE")
@@ -163,6 +186,23 @@ def _check(options: argparse.Namespace, overrides: list[str], study: Study) -> N
             raise UserError(f"{key} cannot be set after `with`: it is what the rows of {study.name} differ by")
     if find_spec("matplotlib") is None:
         raise UserError("a study draws its figure with matplotlib, which is missing: install requirements.txt")
+
+
+def _check_cluster(options: argparse.Namespace) -> None:
+    on, jobs, gpus = options.on, options.jobs, options.gpus_per_job
+    for word, value in (("--jobs", jobs), ("--gpus-per-job", gpus)):
+        if on is None and value is not None:
+            raise UserError(f"{word} {value}: say with --on where the jobs are: local, ray or slurm")
+    if on is None:
+        return
+    if jobs is None:
+        raise UserError(f"--on {on}: say with --jobs N how many trainings run at a time")
+    if jobs < 1:
+        raise UserError(f"--jobs {jobs}: must be at least 1")
+    if gpus is not None and not (0 < gpus <= 1 or (gpus > 1 and gpus.is_integer())):
+        raise UserError(f"--gpus-per-job {gpus:g}: must be a part of one GPU, such as 0.25, or a whole number")
+    if options.evaluate_only is not None:
+        raise UserError("--evaluate-only trains nothing, and its tests are made in this process: leave out --on")
 
 
 if __name__ == "__main__":

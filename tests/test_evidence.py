@@ -19,8 +19,8 @@ from test_cli import PATIENCE, STOPPING, Program
 
 import evidence
 import study
-from studies.declaration import Row, Study
-from studies.queue import QUEUE, Entry
+from studies.declaration import Entry, Row, Study
+from studies.queue import QUEUE
 from studies.worker import GRACE
 from utils.checkpoints import save_checkpoint
 

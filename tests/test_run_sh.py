@@ -27,7 +27,7 @@ echo "$$ $PWD ${PYTHONPATH:-}" >"$FAKE/started"
 
 
 class Checkout:
-    """A copy of run.sh and five requirement files, and a PATH with nothing but stand-ins and a few tools."""
+    """A copy of run.sh and six requirement files, and a PATH with nothing but stand-ins and a few tools."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a checkout"
@@ -41,6 +41,7 @@ class Checkout:
         (self.root / "requirements-sc2.txt").write_text("three==3\n")
         (self.root / "requirements-export.txt").write_text("four==4\n")
         (self.root / "requirements-docs.txt").write_text("five==5\n")
+        (self.root / "requirements-cluster.txt").write_text("six==6\n")
         for tool in TOOLS:
             found = shutil.which(tool)
             assert found or tool == "flock"  # not every system has that one
@@ -88,6 +89,7 @@ TOOLS_INSTALLED = [
     pip("requirements-dev.txt"),
     pip("requirements-docs.txt"),
     pip("requirements-export.txt"),
+    pip("requirements-cluster.txt"),
     pip("requirements-sc2.txt", " --no-deps"),
 ]
 

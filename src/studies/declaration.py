@@ -1,7 +1,8 @@
 """What a study is, as data: trainings, the tests of what they learned, the table's columns, the figure."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from utils.logging import metric_name
 
@@ -252,6 +253,28 @@ class Study:
     def row(self, label: str) -> Row:
         """The row of that label."""
         return next(row for row in self.rows if row.label == label)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Trainings and tests of one study, or of some of its tasks (`study.on(tasks)`)."""
+
+    study: Study
+    seeds: Sequence[int]
+    #: environment steps of each training
+    t_max: int
+    #: words KEY=VALUE for every training and every test
+    overrides: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        return f"{self.study.name} on {', '.join(self.study.tasks)}"
+
+    def table_words(self, results: Path) -> list[str]:
+        """What tells `src/study.py` to test its models below `results` as they stand, and to write the table there."""
+        chosen = ["--tasks", *self.study.tasks, "--seeds", *map(str, self.seeds)]
+        return [self.study.name, *chosen, f"--evaluate-only={results}", f"--results={results}", "with", *self.overrides]
 
 
 def assignments(settings: Mapping[str, object]) -> list[str]:

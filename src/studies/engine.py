@@ -15,13 +15,14 @@ that it is at, and goes on to another one where it finds somebody else.
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import main
 from studies.curves import Curve, read_curves
-from studies.declaration import Cell, Row, Study, assignments
+from studies.declaration import Cell, Entry, Row, Study, assignments
 from studies.stored import (
     SETTINGS,
     checkpoints,
@@ -90,10 +91,15 @@ class Engine:
     overrides: Sequence[str] = ()
     t_max: int | None = None
     models: Path | None = None
+    #: False: nothing is trained and tested, what is done already is collected
+    works: bool = True
     #: trainings and tests that did not work
     failed: list[str] = field(default_factory=list)
     #: cells and seeds that are left to another process, with its name
     busy: dict[str, str] = field(default_factory=dict)
+    #: places of cells and seeds that are not complete, with what carries out each of them alone; only where it does
+    #: not work itself
+    lacking: dict[str, Entry] = field(default_factory=dict)
 
     def run(self) -> Results:
         """Do what is not done yet and return every row's outcomes.
@@ -108,13 +114,15 @@ class Engine:
         self._check()
         make_writable([self.results], f"--results {self.results}")
         found: Results = {row.label: [] for row in self.study.rows}
+        self.lacking = {}
         jobs = self.study.jobs(self.seeds)
         waiting = list(enumerate(jobs, start=1))
         for _ in range(2):  # what another process is at is tried once more after all the rest
             now, waiting, self.busy = waiting, [], {}
             for number, (cell, seed) in now:
                 place = cell.place(seed)
-                print(f"[{number}/{len(jobs)}] {place}", flush=True)
+                if self.works:
+                    print(f"[{number}/{len(jobs)}] {place}", flush=True)
                 try:
                     outcomes = self._carry_out(cell, seed)
                 except Busy as other:
@@ -124,7 +132,16 @@ class Engine:
                     continue
                 for label, outcome in outcomes:
                     found[label].append(outcome)
+                if not self.works and len(outcomes) < len(self.study.rows_of(cell)):
+                    self.lacking[place] = self._entry(cell, seed)
         return found
+
+    def _entry(self, cell: Cell, seed: int | None) -> Entry:
+        """What carries out a cell with a seed, and nothing else."""
+        alone = replace(self.study, rows=self.study.rows_of(cell))
+        if seed is None:
+            return Entry(alone, (), 0, self.overrides)
+        return Entry(alone, (seed,), load_config(self._training_words(cell)).t_max, self.overrides)
 
     def _carry_out(self, cell: Cell, seed: int | None) -> list[tuple[str, Outcome]]:
         """Train and test a cell with a seed, and return the outcomes with the labels of their rows.
@@ -133,12 +150,13 @@ class Engine:
             Busy: another process does.
         """
         folder = self.results / cell.place(seed)
+        hold = locked if self.works else nullcontext
         if seed is not None and self.models is None:
-            with locked(folder):
+            with hold(folder):
                 self._check_settings(cell, seed)  # once more: another process may have been here since
                 if not self._train(cell, seed):
                     return []
-        with locked(folder / "tests"):  # apart from training, so that unfinished models can be tested meanwhile
+        with hold(folder / "tests"):  # apart from training, so that unfinished models can be tested meanwhile
             checkpoint = None
             if cell.learns:
                 models = (self.models or self.results) / cell.place(seed)
@@ -205,6 +223,8 @@ class Engine:
         checkpoint = newest_sound(folder)
         if checkpoint is not None and int(checkpoint.name) >= settings["t_max"]:
             return True
+        if not self.works:
+            return False
         if died(folder):
             start = f"goes on from step {int(checkpoint.name):,}" if checkpoint else "starts anew"
             print(f"{cell.place(seed)}: its latest run died, training {start}", flush=True)
@@ -245,6 +265,8 @@ class Engine:
         }
         folder = self.results / place / "tests" / row.tests
         record = read_test(folder, identity, teams)
+        if record is None and not self.works:
+            return None
         if record is None:
             words += ["evaluate=True", *_source(checkpoint), f"local_results_path={folder}"]
             if not self._run(words, f"{place}, {row.label}"):

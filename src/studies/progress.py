@@ -1,21 +1,20 @@
-"""Where the trainings and tests of the evidence queue stand, by their checkpoints and records: no network is loaded,
-and nobody who is at work there is disturbed.
+"""Where the trainings and tests of a study or of the evidence queue stand, by their checkpoints and records: no network
+is loaded, and nobody who is at work there is disturbed.
 """
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from studies.declaration import Cell
-from studies.queue import Entry
-from studies.stored import checkpoints, fingerprint, latest_run, updates
+from studies.declaration import Cell, Entry
+from studies.stored import checkpoints, fingerprint, latest_run, recorded_runs, updates
 from utils.records import RUN_FILE, read_json, status_of
 
-FINISHED = "finished"
+FINISHED, RUNNING, WAITING = "finished", "running", "waiting"
 #: What the latest run of a training or of a test says of a cell that is not finished; the first that holds counts.
-_STATES = {"RUNNING": "running", "DIED": "died", "FAILED": "failed"}
-_WAITING = "waiting"
+_STATES = {"RUNNING": RUNNING, "DIED": "died", "FAILED": "failed"}
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,12 @@ class Standing:
     updates: int | None
     #: running, finished, died, failed or waiting; the latter also where it was stopped in order
     state: str
-    #: who runs it; None: nobody, or the record does not say
+    #: who runs it, and on which host; None: nobody, or the record does not say
     process: int | None
+    host: str | None
+    #: the record of its latest training, and how many there are
+    run: Path | None
+    tries: int
 
     def __str__(self) -> str:
         made = "" if self.updates is None else f"{self.updates:,} updates, "
@@ -52,23 +55,34 @@ def _standing(entry: Entry, results: Path, cell: Cell, seed: int | None) -> Stan
     steps = int(newest.name) if newest else 0
     tested = newest and fingerprint(newest)  # None is a scripted team's
     tests = [folder / "tests" / row.tests for row in entry.study.rows_of(cell)]
-    latest = {status_of(run): run for run in map(latest_run, [folder, *tests]) if run}
-    process = None
+    trainings = recorded_runs(folder)
+    latest = {status_of(run): run for run in [*trainings[-1:], *filter(None, map(latest_run, tests))]}
+    facts: dict[str, Any] = {}
     if "RUNNING" in latest:
         meta = read_json(latest["RUNNING"] / RUN_FILE).get("meta") or {}
-        process = (meta.get("process") or {}).get("pid")
+        facts = meta.get("process") or {}
     done = steps >= t_max and all(read_json(test / "test.json").get("checkpoint", "") == tested for test in tests)
-    state = next((word for status, word in _STATES.items() if status in latest), _WAITING)
+    state = next((word for status, word in _STATES.items() if status in latest), WAITING)
     if done and "RUNNING" not in latest:
         state = FINISHED
-    return Standing(cell.place(seed), steps, t_max, updates(newest) if newest else 0, state, process)
+    return Standing(
+        place=cell.place(seed),
+        steps=steps,
+        t_max=t_max,
+        updates=updates(newest) if newest else 0,
+        state=state,
+        process=facts.get("pid"),
+        host=facts.get("host"),
+        run=trainings[-1] if trainings else None,
+        tries=len(trainings),
+    )
 
 
 def summary(found: Iterable[Standing]) -> str:
     """The sums in a line; what several entries share counts once."""
     each = {standing.place: standing for standing in found}.values()
     states = Counter(standing.state for standing in each)
-    counts = ", ".join(f"{states[state]} {state}" for state in (FINISHED, *_STATES.values(), _WAITING))
+    counts = ", ".join(f"{states[state]} {state}" for state in (FINISHED, *_STATES.values(), WAITING))
     steps, t_max = sum(standing.steps for standing in each), sum(standing.t_max for standing in each)
     made = sum(standing.updates or 0 for standing in each)
     return f"{len(each)} in all: {counts}; {steps:,} of {t_max:,} steps, {made:,} updates"

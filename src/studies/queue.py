@@ -6,39 +6,12 @@ those of the studies in `results/published`, which trained for a small part of t
 show follows from their length alone.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
 from studies.cesma import CESMA_FIGURE4, CESMA_FIGURE5, CESMA_TEAMS
 from studies.copa import COPA_TABLE1
-from studies.declaration import Study
+from studies.declaration import Entry
 from studies.mipi import MIPI_TABLE1, MIPI_TABLE2
 from studies.recipes import FAST_BATTLES
 from studies.rescue import RESCUE_TABLE2
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Trainings and tests of one study, or of some of its tasks (`study.on(tasks)`)."""
-
-    study: Study
-    seeds: Sequence[int]
-    #: environment steps of each training
-    t_max: int
-    #: words KEY=VALUE for every training and every test
-    overrides: Sequence[str]
-
-    @property
-    def title(self) -> str:
-        """What it is, in a few words."""
-        return f"{self.study.name} on {', '.join(self.study.tasks)}"
-
-    def table_words(self, results: Path) -> list[str]:
-        """What tells `src/study.py` to test its models below `results` as they stand, and to write the table there."""
-        chosen = ["--tasks", *self.study.tasks, "--seeds", *map(str, self.seeds)]
-        return [self.study.name, *chosen, f"--evaluate-only={results}", f"--results={results}", "with", *self.overrides]
-
 
 _SEEDS = (0, 1, 2)
 _ALL = ("threads=1", "log_interval=20000", "save_model_interval=50000")

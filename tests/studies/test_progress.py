@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from toy_study import SINGLE, TOY
 
+from studies.declaration import Entry
 from studies.progress import standings, summary
-from studies.queue import Entry
 from studies.stored import fingerprint
 from utils.checkpoints import save_checkpoint
 from utils.records import process_facts

@@ -6,7 +6,7 @@ from conftest import tiny_overrides
 from toy_study import SINGLE
 
 import main
-from studies.queue import Entry
+from studies.declaration import Entry
 from studies.worker import work
 from utils.interrupt import StopSignal
 from utils.locks import locked
