@@ -12,7 +12,7 @@ from components.replay import ReplayBuffer
 from controllers.base import Controller
 from controllers.entity import EntityController
 from envs.base import EntityEnv, EnvSpec
-from envs.hosts import Timeouts
+from envs.hosted import Timeouts
 from learners.learner import Learner
 from modules import mixers
 from modules.layers.inputs import make_reader

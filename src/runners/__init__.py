@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from envs.base import EntityEnv
-from envs.hosts import FOREVER, Timeouts, WorkerEnv
+from envs.hosted import FOREVER, Timeouts
+from envs.hosts import WorkerEnv
 
 #: builds the environments: (env_class, args, num_envs, seed, device, timeouts) -> EntityEnv
 Host = Callable[..., EntityEnv]

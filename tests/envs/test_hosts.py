@@ -22,8 +22,10 @@ from components.action_selectors import random_legal
 from envs import hosts
 from envs.base import TimeStep
 from envs.check import check_env
-from envs.hosts import EnvironmentFailed, Timeouts, WorkerEnv, WorkerError
+from envs.hosted import TICK, EnvironmentFailed, Timeouts, WorkerError
+from envs.hosts import WorkerEnv
 from envs.scene import Arena, Body, Look, Scene
+from envs.worker import FIELDS
 from utils.errors import RunFailed, UserError
 from utils.seeding import derive_seed, make_generator
 
@@ -158,7 +160,7 @@ def test_each_worker_plays_what_a_single_environment_plays(workers: WorkerEnv) -
     for _ in range(ARGS.episode_limit + 2):
         for i, other in enumerate(alone):
             assert set(seen.info) == set(other.info)
-            for name in hosts.FIELDS:
+            for name in FIELDS:
                 assert torch.equal(getattr(seen, name)[i], getattr(other, name)[0]), name
             for name in seen.info:
                 assert torch.equal(seen.info[name][i], other.info[name][0]), name
@@ -340,7 +342,7 @@ def test_workers_that_do_not_get_started_are_named(monkeypatch: pytest.MonkeyPat
 
 def test_a_run_that_stood_still_itself_has_not_waited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-Z and `fg`: the clock went on, and nobody was silent."""
-    with WorkerEnv(ToyEnv, ARGS, num_envs=1, seed=0, timeouts=Timeouts(step=2 * hosts.TICK)) as env:
+    with WorkerEnv(ToyEnv, ARGS, num_envs=1, seed=0, timeouts=Timeouts(step=2 * TICK)) as env:
         really_wait = hosts.wait
         late = iter([True])
 
