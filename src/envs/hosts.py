@@ -12,18 +12,14 @@ import multiprocessing
 import multiprocessing.process
 import os
 import pickle
-import shutil
 import signal
-import stat
 import sys
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,14 +27,8 @@ import torch
 from envs.base import EntityEnv
 from envs.hosted import FOREVER, HostedEnv, Timeouts, WorkerError
 from envs.worker import Worker
-from utils.interrupt import end_with
-from utils.locks import Busy, locked
-
-#: The signals that ask a whole run to stop.
-STOP_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-
-#: What tells multiprocessing's temporary folders of this program from those of others.
-MARK = "muster"
+from utils.interrupt import STOP_SIGNALS, end_with
+from utils.temporary import marked_folder
 
 
 class WorkerEnv(HostedEnv):
@@ -168,7 +158,7 @@ def _context() -> Any:
     """How workers start: never as a copy of this process, whose threads and GPU state a fork cannot carry over."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch"])  # imported once for all workers, instead of once in each
-    _mark_temporary_folder()
+    marked_folder()
     # What is started while signals are blocked never hears them: Ctrl-C would end the server while it imports.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
@@ -178,34 +168,6 @@ def _context() -> Any:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
-
-
-#: What is held for as long as this process lives: the lock of its mark.
-_HELD = ExitStack()
-
-
-def _mark_temporary_folder() -> None:
-    """Mark the folder of multiprocessing's sockets as this program's, and clear away those of killed processes.
-
-    The mark is locked before it has its name, and until this process is gone. On a file system without locks there are
-    no marks, and nothing is cleared.
-    """
-    folder = Path(util.get_temp_dir())  # multiprocessing removes it when the process ends in order
-    if not (folder / MARK).exists():
-        with suppress(OSError):
-            _HELD.enter_context(locked(folder / "new"))
-            (folder / "new").rename(folder / MARK)
-        _clear_away_dead(folder.parent)
-
-
-def _clear_away_dead(temporary: Path) -> None:
-    """Remove the marked folders of this user in `temporary` whose processes are gone: whose locks can be had."""
-    for mark in temporary.glob(f"pymp-*/{MARK}"):
-        with suppress(OSError, Busy):
-            status = mark.parent.lstat()
-            if status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode):
-                with locked(mark):
-                    shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def _join(processes: Iterable[multiprocessing.process.BaseProcess], seconds: float) -> None:
