@@ -71,6 +71,8 @@ class HostedEnv(EntityEnv):
         self._silence: dict[int, float] = {}
         #: whose answers to `begin` and `act` came while another was waited for
         self._early: set[int] = set()
+        #: how often others have taken over what `begin` began
+        self.resets = 0
 
     # --- how commands get there and answers back ------------------------------------------------------------------
 
@@ -123,6 +125,7 @@ class HostedEnv(EntityEnv):
         return [derive_seed(seed, "worker", i) for i in range(self.num_envs)]
 
     def _reset(self, env_mask: Tensor, team: str | None) -> TimeStep:
+        self.resets += 1
         self._exchange("reset", dict.fromkeys(env_mask.nonzero().flatten().tolist(), team))
         return self.seen()
 
@@ -145,6 +148,7 @@ class HostedEnv(EntityEnv):
         states = state["workers"]
         if len(states) != self.num_envs:
             raise ValueError(f"the state of {len(states)} workers does not fit {self.num_envs}")
+        self.resets += 1
         self._exchange("load_state_dict", dict(enumerate(states)))
 
     def render(self, index: int = 0, marked: Collection[int] = ()) -> np.ndarray:

@@ -19,7 +19,7 @@ from envs.base import EntityEnv
 from envs.hosted import FOREVER, HostedEnv, Timeouts, WorkerError
 from envs.worker import NONE, SEEN, Worker
 from utils.errors import RunFailed, one_line
-from utils.ray_cluster import Connection
+from utils.ray_shared import Connection
 
 #: In place of an answer: the episode that a step was meant for ended with the life before.
 ANEW = b"n"
@@ -71,7 +71,7 @@ class RayEnv(HostedEnv):
         self._answers: dict[int, Any] = {}
         #: when an actor that is not there yet is asked again
         self._again: dict[int, float] = {}
-        self._connection = Connection()
+        self._connection = Connection("runner=ray")
         self._ray = self._connection.ray
         self._actors: list[Any] = []
         options = {
