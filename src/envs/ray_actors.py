@@ -10,6 +10,7 @@ import os
 import pickle
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,8 @@ class RayEnv(HostedEnv):
         #: games that earlier lives started anew
         self._earlier = np.zeros(num_envs, dtype=np.int64)
         self._answers: dict[int, Any] = {}
+        #: those that have come
+        self._messages: dict[int, bytes] = {}
         #: when an actor that is not there yet is asked again
         self._again: dict[int, float] = {}
         self._connection = Connection("runner=ray")
@@ -112,7 +115,8 @@ class RayEnv(HostedEnv):
         if not self._lives[i]:  # greeted first, until it is there
             command, value = "start", None
         origin = None if command == "step" else self._origins[i]
-        self._answers[i] = self._actors[i].answer.remote(self._lives[i], origin, command, value)
+        message = pickle.dumps((self._lives[i], origin, command, value), protocol=pickle.HIGHEST_PROTOCOL)
+        self._answers[i] = self._actors[i].answer.remote(message)
 
     def _ready(self, workers: Collection[int], seconds: float, every: bool) -> Collection[int]:
         now = time.monotonic()
@@ -125,22 +129,27 @@ class RayEnv(HostedEnv):
         if not answers:
             time.sleep(seconds)
             return []
-        ready, _ = self._ray.wait(list(answers), num_returns=len(answers) if every else 1, timeout=seconds)
-        if ready and not every:  # more than the one may be
-            ready, _ = self._ray.wait(list(answers), num_returns=len(answers), timeout=0)
+        refs = list(answers)
+        if not every:
+            self._ray.wait(refs, timeout=seconds)
+        ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=seconds if every else 0)
+        with suppress(self._ray.exceptions.RayError):  # of one of them, which `_take` looks for
+            self._messages.update(zip((answers[ref] for ref in ready), self._ray.get(ready), strict=True))
         return [answers[answer] for answer in ready]
 
     def _take(self, i: int) -> bytes | None:
         command, value = self._asked[i]
         errors = self._ray.exceptions
+        answer = self._answers.pop(i)
         try:
-            life, answer, origin = self._ray.get(self._answers.pop(i))
+            message = self._messages.pop(i) if i in self._messages else self._ray.get(answer)
         except errors.ActorDiedError as error:  # for good: not even its code can be imported, for instance
             raise WorkerError(f"{self._name(i)} died during {command}: {_gist(error)}") from None
         except errors.RayTaskError:
             raise
         except errors.RayError as error:
             return self._fell(i, error)
+        life, answer, origin = pickle.loads(message)
         if answer == ANEW:
             return self._fell(i, BORN_ANEW)
         if not self._lives[i]:
@@ -235,7 +244,11 @@ class _Actor:
         self._life = f"pid {os.getpid()} on {ray.util.get_node_ip_address()}/{os.urandom(8).hex()}"
         self._worker = Worker(env_class, args, seed)
 
-    def answer(self, life: str, origin: bytes | None, command: str, value: Any) -> tuple[str, bytes, bytes | None]:
+    def answer(self, message: bytes) -> bytes:
+        """What `_answer` says to what `message` holds; Ray carries nothing as fast as bytes."""
+        return pickle.dumps(self._answer(*pickle.loads(message)), protocol=pickle.HIGHEST_PROTOCOL)
+
+    def _answer(self, life: str, origin: bytes | None, command: str, value: Any) -> tuple[str, bytes, bytes | None]:
         """This life, the worker's answer, and the state that the next life begins with, where that changes.
 
         Args:

@@ -26,6 +26,7 @@ class Connection:
         ray = sys.modules.get("ray")
         if ray is None or not ray.is_initialized():
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of what is to come
+            os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # of tasks, which there are none of
             with _deaf(), _files_with_ours():
                 ray = connect(setting)
             Connection._ours = True
