@@ -7,8 +7,9 @@ legal actions, an episode in each of `--games` games a round, in turns; Ray runs
 requirements-sc2.txt and requirements-cluster.txt. CPU time is that of the player, of its workers and of all that Ray
 started; the stand-in's has a column of its own.
 
-Messages are steps of an environment that does nothing and shows as much as a battle does: there and back, of `--games`
-workers at once and of one alone. The last column is the CPU time of the process that asks, which learns as well.
+What a message costs is seen on an environment that does nothing, and shows as much as a battle does: a step is a
+message there and one back, of `--games` workers and of one alone. It is collected as in training, by who chooses always
+the same, or by REFIL's networks. The last column is the CPU time of the process that asks, which learns as well.
 """
 
 import argparse
@@ -17,7 +18,9 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from starcraft import ROOT, player, used
 
@@ -25,16 +28,21 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests"), str(Path(__file__).paren
 
 import torch  # noqa: E402
 
+import builders  # noqa: E402
 import runners  # noqa: E402
+from controllers.scripted import ScriptedController  # noqa: E402
 from envs.base import EntityEnv, TimeStep  # noqa: E402
 from envs.starcraft.env import StarCraftEnv  # noqa: E402
 from envs.worker import record  # noqa: E402
+from runners.asynchronous import Asynchronous  # noqa: E402
+from runners.runner import Runner  # noqa: E402
+from utils.config import load_config  # noqa: E402
 
 RUNNERS = ("parallel", "ray")
 
 
 class Idle(EntityEnv):
-    """Does nothing, and shows the beginning of a battle of so many units a side."""
+    """Shows the beginning of a battle of so many units a side, 50 times."""
 
     def __init__(self, units: int, num_envs: int, seed: int, device: str) -> None:
         args = StarCraftEnv.fit(StarCraftEnv.Args("sz", str(units), backend="skirmish"), ())
@@ -43,10 +51,12 @@ class Idle(EntityEnv):
         super().__init__(num_envs, seed, device)
 
     def _reset(self, env_mask: torch.Tensor, team: str | None) -> TimeStep:
+        self.steps = 0
         return self.seen
 
     def _step(self, actions: torch.Tensor) -> TimeStep:
-        return self.seen
+        self.steps += 1
+        return self.seen._replace(terminated=torch.tensor([self.steps == 50]))
 
 
 def games(words: argparse.Namespace) -> None:
@@ -73,25 +83,47 @@ def games(words: argparse.Namespace) -> None:
         print("|", " | ".join([*row, *(f"{statistics.median(each):.2f}" for each in (ratios, cpu))]), "|")
 
 
+class Cost(NamedTuple):
+    """Of a step of one environment, in seconds."""
+
+    wall: float
+    #: CPU time of everybody, and of the process that asks
+    every: float
+    asker: float
+
+
+def measured(play: Callable[[], int], rounds: int) -> Cost:
+    """Medians of so many calls of `play`, which returns the steps that it played."""
+    costs = []
+    for _ in range(rounds):
+        every, wall, asker = sum(used()), time.perf_counter(), time.process_time()
+        steps = play()
+        spent = time.perf_counter() - wall, sum(used()) - every, time.process_time() - asker
+        costs.append([seconds / steps for seconds in spent])
+    return Cost(*(statistics.median(column) for column in zip(*costs, strict=True)))
+
+
 def messages(words: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    print("\n| | workers | messages/s | CPU per message, ms, of all | of who asks |")
+    config = load_config(["--config=refil", "--env-config=sc2_sz", "device=cpu"])
+    print("\n| | workers | steps/s | CPU per step, ms, of all | of who asks |")
     print("|---|---|---|---|---|")
     for name in RUNNERS:
         for count in (words.games, 1):
             with runners.REGISTRY[name](Idle, words.units, count, 0) as env:
-                env.reset()
-                actions = torch.ones(count, env.spec.agents, dtype=torch.int64)
-                best = []
-                for _ in range(words.rounds):
-                    own, wall, asker = sum(used()), time.perf_counter(), time.process_time()
-                    for _ in range(words.messages // count):
-                        env.step(actions)
-                    sent = words.messages // count * count
-                    spent = time.perf_counter() - wall, sum(used()) - own, time.process_time() - asker
-                    best.append([seconds / sent for seconds in spent])
-                wall, cpu, asker = (statistics.median(column) for column in zip(*best, strict=True))
-                print(f"| `runner={name}` | {count} | {1 / wall:.0f} | {1000 * cpu:.3f} | {1000 * asker:.3f} |")
+                controller = builders.build_controller(config, env.spec)
+                nobody = ScriptedController(lambda seen, _: seen.avail_mask.int().argmax(dim=-1))
+                waits, goes_on = Runner(env, nobody, 0), Asynchronous(env, nobody, 0, count, 99)
+                ways = {"": waits, ", `round_episodes`": goes_on, ", REFIL acts": Runner(env, controller, 0)}
+                for way, runner in ways.items():
+
+                    def play(runner: Any = runner, count: int = count) -> int:
+                        return sum(int(runner.play().steps) for _ in range(-(-words.messages // (50 * count))))
+
+                    play()
+                    cost = measured(play, words.rounds)
+                    row = (f"{1 / cost.wall:.0f}", f"{1000 * cost.every:.3f}", f"{1000 * cost.asker:.3f}")
+                    print(f"| `runner={name}`{way} |", " | ".join([str(count), *row]), "|", flush=True)
     print(f"\nA time step of {words.units} a side is {record(env.spec).itemsize:,} bytes.")
 
 

@@ -99,10 +99,12 @@ class RayEnv(HostedEnv):
     def close(self) -> None:
         """End the actors: those that are still busy after `GRACE` are killed. Idempotent."""
         actors, self._actors = self._actors, []
-        if actors:
-            self._ray.wait([actor.close.remote() for actor in actors], num_returns=len(actors), timeout=self.GRACE)
-        for actor in actors:
-            self._ray.kill(actor)
+        with suppress(self._ray.exceptions.RayError):  # of a Ray that is gone itself
+            goodbyes = [actor.close.remote() for actor in actors]
+            if goodbyes:
+                self._ray.wait(goodbyes, num_returns=len(goodbyes), timeout=self.GRACE)
+            for actor in actors:
+                self._ray.kill(actor)
         self._connection.close()
 
     # --- how commands get there and answers back ------------------------------------------------------------------

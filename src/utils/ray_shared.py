@@ -4,12 +4,16 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from utils.errors import UserError
 from utils.interrupt import STOP_SIGNALS
 from utils.ray_connection import connect
 from utils.temporary import marked_folder
+
+#: A socket's path has 107 characters at most, of which Ray takes 68 for what lies below its folder.
+LONGEST = 107 - 68
 
 
 class Connection:
@@ -27,7 +31,7 @@ class Connection:
         if ray is None or not ray.is_initialized():
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of what is to come
             os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # of tasks, which there are none of
-            with _deaf(), _files_with_ours():
+            with _deaf(), _files_with_ours() if self.local else nullcontext():
                 ray = connect(setting)
             Connection._ours = True
         self.ray: Any = ray
@@ -57,12 +61,19 @@ def _deaf() -> Iterator[None]:
 
 @contextmanager
 def _files_with_ours() -> Iterator[None]:
-    """The files of a Ray that is started meanwhile lie where they are cleared away."""
+    """The files of a Ray that is started meanwhile lie where they are cleared away.
+
+    Raises:
+        UserError: that place is too deep for its sockets.
+    """
     before = os.environ.get("RAY_TMPDIR")
-    if before is None:
-        os.environ["RAY_TMPDIR"] = str(marked_folder())
+    folder = before or str(marked_folder())
+    if len(folder) > LONGEST:
+        raise UserError(f"the path {folder} is too long for Ray's sockets: set RAY_TMPDIR to a short one, such as /tmp")
+    os.environ["RAY_TMPDIR"] = folder
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["RAY_TMPDIR"]
+        del os.environ["RAY_TMPDIR"]
+        if before is not None:
+            os.environ["RAY_TMPDIR"] = before

@@ -21,6 +21,7 @@ from envs.base import EnvSpec, TimeStep
 from envs.hosted import EnvironmentFailed, Timeouts
 from envs.hosts import WorkerEnv
 from envs.ray_actors import RayEnv
+from runners import REGISTRY
 from runners.runner import Rollout, Runner
 from utils import ray_connection
 from utils.errors import RunFailed, UserError
@@ -209,6 +210,7 @@ TASK = ["--config=vdn", "--env-config=navigation", "runner=ray", "env_args.episo
 
 
 def test_a_run_whose_worker_dies_goes_on_and_leaves_nothing_when_it_is_killed(results: Path) -> None:
+    pytest.importorskip("ray")
     words = tiny_overrides("vdn", t_max=10**7, test_interval=10**7, save_model_interval=10**7, log_interval=40)
     with Program(*TASK, *words, "round_episodes=1", results=results) as program:
         program.wait_for("test at 0 steps")
@@ -226,6 +228,16 @@ def test_a_run_whose_worker_dies_goes_on_and_leaves_nothing_when_it_is_killed(re
 
 
 def test_without_ray_or_a_cluster_a_run_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(UserError, match=r"RAY_ADDRESS=127.0.0.1:1: no Ray answers there"):
+        REGISTRY["ray"](ToyEnv, ARGS, 1, 0)
     monkeypatch.setattr(ray_connection, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"runner=ray needs ray, which is not installed: .* requirements-cluster.txt"):
-        ray_connection.connect("runner=ray")
+        REGISTRY["ray"](ToyEnv, ARGS, 1, 0)
+
+
+def test_a_folder_that_is_too_deep_for_rays_sockets_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = "/tmp/" + "x" * 35
+    monkeypatch.setenv("RAY_TMPDIR", deep)
+    with pytest.raises(UserError, match=f"the path {deep} is too long for Ray's sockets: set RAY_TMPDIR"):
+        Connection("runner=ray")
