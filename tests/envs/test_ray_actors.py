@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,17 @@ import pytest
 import torch
 from conftest import tiny_overrides
 from test_cli import PATIENCE, Program, metrics
-from test_hosts import ARGS, RaisesInStep, gone
+from test_hosts import ARGS, gone
 from toy_env import ToyEnv, random_team, reading_team
 
 from controllers.base import ControllerState, Decision
 from controllers.scripted import ScriptedController
 from envs.base import EnvSpec, TimeStep
-from envs.hosted import EnvironmentFailed, Timeouts
+from envs.hosted import Timeouts
 from envs.hosts import WorkerEnv
 from envs.ray_actors import RayEnv
-from runners import REGISTRY
 from runners.runner import Rollout, Runner
-from utils import ray_connection
-from utils.errors import RunFailed, UserError
+from utils.errors import RunFailed
 from utils.interrupt import STOP_SIGNALS
 from utils.ray_shared import Connection
 
@@ -47,7 +46,7 @@ def local() -> Iterator[Connection]:
 
 @pytest.fixture(scope="module")
 def actors(local: Connection) -> Iterator[RayEnv]:
-    with RayEnv(ToyEnv, ARGS, num_envs=2, seed=SEED, timeouts=Timeouts(PATIENCE, 10.0)) as env:
+    with RayEnv(ToyEnv, ARGS, num_envs=2, seed=SEED, timeouts=Timeouts(PATIENCE, 5.0)) as env:
         yield env
 
 
@@ -141,26 +140,11 @@ class DiesInStep(ToyEnv):
 
 @pytest.mark.usefixtures("local")
 def test_an_environment_that_dies_again_and_again_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RayEnv, "DEATHS", 1)
+    monkeypatch.setattr(RayEnv, "DEATHS", 0)
     with RayEnv(DiesInStep, ARGS, 1, 0) as env:
         runner = Runner(env, ScriptedController(random_team(env.spec)), seed=0)
-        with pytest.raises(RunFailed, match=r"worker 0 \(pid .*\) died 2 times in a row without playing an episode to"):
+        with pytest.raises(RunFailed, match=r"worker 0 \(pid .*\) died 1 times in a row without playing an episode to"):
             runner.play()
-
-
-@pytest.mark.usefixtures("local")
-def test_an_exception_arrives_with_its_traceback() -> None:
-    env = RayEnv(RaisesInStep, ARGS, 1, 0)
-    old = pid(env, 0)
-    env.reset()
-    with pytest.raises(
-        EnvironmentFailed, match=r"(?s)worker 0 \(pid .* on .*\) failed during step:\nTraceback .* hung"
-    ):
-        env.step(torch.zeros(1, ARGS.slots, dtype=torch.int64))
-    deadline = time.monotonic() + PATIENCE
-    while not gone(old) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert gone(old)
 
 
 # --- what Ray is on this machine --------------------------------------------------------------------------------------
@@ -179,12 +163,19 @@ def of_ray() -> dict[int, str]:
     def is_ours(process: int) -> bool:
         return process == os.getpid() or (process in parents and is_ours(parents[process]))
 
-    return {process: name for process, name in names.items() if is_ours(process) and "ray" in name.split("\0")[0]}
+    def is_rays(name: str) -> bool:
+        words = name.replace("\0", " ").split(" ")
+        return words[0].startswith("ray::") or any("/ray/" in word for word in words[:3])
+
+    return {process: name for process, name in names.items() if is_ours(process) and is_rays(name)}
 
 
 def listening(process: int) -> list[str]:
     """Its listening sockets' addresses, in hexadecimal."""
-    sockets = {os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir()}
+    sockets = set()
+    for link in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it has been closed
+            sockets.add(os.readlink(link))
     lines = [
         line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
     ]
@@ -225,19 +216,3 @@ def test_a_run_whose_worker_dies_goes_on_and_leaves_nothing_when_it_is_killed(re
         program.wait_until_gone()
     staleness = [value for name, _, value in metrics(results, 1) if name == "train/staleness_mean"]
     assert 0 <= max(staleness) <= 4
-
-
-def test_without_ray_or_a_cluster_a_run_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(UserError, match=r"RAY_ADDRESS=127.0.0.1:1: no Ray answers there"):
-        REGISTRY["ray"](ToyEnv, ARGS, 1, 0)
-    monkeypatch.setattr(ray_connection, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"runner=ray needs ray, which is not installed: .* requirements-cluster.txt"):
-        REGISTRY["ray"](ToyEnv, ARGS, 1, 0)
-
-
-def test_a_folder_that_is_too_deep_for_rays_sockets_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    deep = "/tmp/" + "x" * 35
-    monkeypatch.setenv("RAY_TMPDIR", deep)
-    with pytest.raises(UserError, match=f"the path {deep} is too long for Ray's sockets: set RAY_TMPDIR"):
-        Connection("runner=ray")
