@@ -171,8 +171,8 @@ class RayEnv(HostedEnv):
     def _fell(self, i: int, reason: Exception | str) -> bytes | None:
         """What is made of a call that actor `i` did not survive, or that came before it lives again."""
         command, _ = self._asked[i]
-        if command == "render":  # of an episode that is gone
-            raise WorkerError(f"{self._name(i)} died during render: {_gist(reason)}")
+        if command in ("render", "scene"):  # of an episode that is gone
+            raise WorkerError(f"{self._name(i)} died during {command}: {_gist(reason)}")
         if self._lives[i]:
             self._count_death(i, reason)
             self._lives[i], self._silence[i] = "", 0.0
