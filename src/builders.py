@@ -12,11 +12,12 @@ from components.replay import ReplayBuffer
 from controllers.base import Controller
 from controllers.entity import EntityController
 from envs.base import EntityEnv, EnvSpec
-from envs.hosts import Timeouts
+from envs.hosted import HostedEnv, Timeouts
 from learners.learner import Learner
 from modules import mixers
 from modules.layers.inputs import make_reader
 from modules.mixers.base import Mixer, MixerSizes
+from runners.asynchronous import Asynchronous
 from runners.runner import Runner
 from runners.stream import Stream
 from utils.config import Config
@@ -89,6 +90,8 @@ def check(config: Config) -> None:
         learner_class.check(config)
         if config.rollout_steps:
             _check_stream(config, learner_class)
+        if config.round_episodes:
+            _check_asynchronous(config, learner_class)
     if learner_class.ON_POLICY:
         return
     for kind, interval in (("coach", "broadcast_interval"), ("periodic", "view_interval")):
@@ -117,8 +120,30 @@ def _check_stream(config: Config, learner_class: type[Learner]) -> None:
         )
 
 
-def build_runner(config: Config, env: EntityEnv, controller: EntityController, seed: int) -> Runner | Stream:
+def _check_asynchronous(config: Config, learner_class: type[Learner]) -> None:
+    """Refuse rounds of the first so many episodes where environments wait for each other, or the learner for its own
+    policy's.
+    """
+    key = f"round_episodes={config.round_episodes}"
+    if config.runner not in ("parallel", "ray"):
+        raise UserError(f"{key} needs environments that do not wait for each other: runner=parallel or ray")
+    if config.rollout_steps:
+        raise UserError(f"{key}: a round cannot have rollout_steps={config.rollout_steps} as well; leave one of them 0")
+    if config.round_episodes > config.batch_size_run:
+        raise UserError(
+            f"{key} is more than batch_size_run={config.batch_size_run}: lower it, or leave it 0 for one of each"
+        )
+    if learner_class.ON_POLICY:
+        raise UserError(f"{key}: learner={config.learner} learns from episodes of its newest policy alone; leave it 0")
+
+
+def build_runner(
+    config: Config, env: EntityEnv, controller: EntityController, seed: int
+) -> Runner | Stream | Asynchronous:
     """Who collects in `env`."""
+    if config.round_episodes:
+        assert isinstance(env, HostedEnv)
+        return Asynchronous(env, controller, seed, config.round_episodes, config.max_staleness)
     if not config.rollout_steps:
         return Runner(env, controller, seed)
     pieces = learners.REGISTRY[config.learner].ON_POLICY

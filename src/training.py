@@ -21,6 +21,7 @@ from evaluating import (
     test,
 )
 from learners.learner import Learner, Metrics, whole
+from runners.asynchronous import Asynchronous
 from runners.runner import Rollout, Runner
 from utils.checkpoints import load_checkpoint, not_finite, save_checkpoint
 from utils.command_line import PAPER
@@ -51,8 +52,8 @@ class Training:
         self.sampler = make_generator(derive_seed(config.seed, "replay"))
         self.runner = builders.build_runner(config, env, controller, derive_seed(config.seed, "actions"))
         # processes are dear: they serve training and tests in turn; a batch in this process has one of its own
-        if isinstance(self.runner, Runner) and not apart:
-            self.test_runner = self.runner
+        if not apart:
+            self.test_runner = self.runner if isinstance(self.runner, Runner) else Runner(env, controller, seed=0)
         else:
             test_seed = derive_seed(config.seed, "test env")
             test_env = builders.build_env(config, count_test_envs(config), test_seed, tests=True)
@@ -260,6 +261,8 @@ class Training:
         now = {"epsilon": epsilon, "lr": self.learner.lr, "episodes": self.episodes, "updates": self.learner.updates}
         self.recorder.scalars(now, self.t_env)
         record_restarts(self.recorder, self.runner.env, self.t_env)
+        if isinstance(self.runner, Asynchronous):
+            self.recorder.scalar("env/stale", self.runner.dropped, self.t_env)
         self.train_figures = Averages()
 
 

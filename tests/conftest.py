@@ -27,6 +27,9 @@ from utils.config import load_config
 torch.set_num_threads(1)
 # backend=auto takes StarCraft II where it is installed; the tests are about the embedded engine unless they say so
 os.environ["SC2PATH"] = "/nonexistent"
+# whoever imports Ray first: it listens on localhost alone
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+os.environ.pop("RAY_ADDRESS", None)
 # no database of the user's is meant
 os.environ.pop("MONGO_URL", None)
 

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from envs.base import EntityEnv
-from envs.hosts import FOREVER, Timeouts, WorkerEnv
+from envs.hosted import FOREVER, Timeouts
+from envs.hosts import WorkerEnv
 
 #: builds the environments: (env_class, args, num_envs, seed, device, timeouts) -> EntityEnv
 Host = Callable[..., EntityEnv]
@@ -36,6 +37,20 @@ def parallel(
     return WorkerEnv(env_class, args, num_envs=num_envs, seed=seed, device=device, timeouts=timeouts)
 
 
+def ray(
+    env_class: type[EntityEnv],
+    args: Any,
+    num_envs: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    timeouts: Timeouts = FOREVER,
+) -> EntityEnv:
+    """An actor of Ray per environment, on the machines of a cluster: the same episodes as with `parallel`."""
+    from envs.ray_actors import RayEnv  # late: nobody else needs Ray
+
+    return RayEnv(env_class, args, num_envs=num_envs, seed=seed, device=device, timeouts=timeouts)
+
+
 def episode(
     env_class: Host,
     args: Any,
@@ -49,4 +64,4 @@ def episode(
 
 
 #: the key `runner` -> host
-REGISTRY: dict[str, Host] = {"vector": vector, "parallel": parallel, "episode": episode}
+REGISTRY: dict[str, Host] = {"vector": vector, "parallel": parallel, "ray": ray, "episode": episode}

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from components.episodes import EpisodeBatch
 from components.replay import OBSERVED, item_layout
-from controllers.base import Controller, ControllerState
+from controllers.base import Controller, ControllerState, Decision
 from envs.base import EntityEnv, EnvSpec, TimeStep
 from runners.runner import Rollout, count_sent, device_of, moved
 from utils.seeding import make_generator
 from utils.snapshots import snapshot
+
+#: All environments, where some may be named.
+EVERY = slice(None)
 
 
 class Stream:
@@ -49,7 +52,7 @@ class Stream:
         self.generator = make_generator(seed, self.device)
         self._open = OpenEpisodes(env.spec, env.num_envs, steps if pieces else env.spec.episode_limit, env.device)
         #: None before the first round
-        self._now: _Now | None = None
+        self._now: Running | None = None
 
     def play(self, *, t_env: int = 0) -> Rollout:
         """Play a round of training.
@@ -93,14 +96,14 @@ class Stream:
     # --- one step -------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _begin(self) -> "_Now":
+    def _begin(self) -> "Running":
         seen = self.env.reset()
-        now = _Now(seen, self.controller.initial_state(self.env.num_envs, self.env.spec.agents))
+        now = Running(seen, self.controller.initial_state(self.env.num_envs, self.env.spec.agents))
         self._cut(now)
         return now
 
     @torch.no_grad()
-    def _step(self, now: "_Now", t_env: int) -> Tensor:
+    def _step(self, now: "Running", t_env: int) -> Tensor:
         """Play a step everywhere; returns the numbers of the environments whose episodes ended, (R,)."""
         env, before = self.env, now.seen
         decision = self.controller.act(
@@ -111,32 +114,22 @@ class Stream:
             explore=True,
             generator=self.generator,
         )
+        now.decide(decision)
         actions = decision.actions.to(env.device)
         seen = env.step(actions)
         self._open.add(before, actions, seen)
-        now.present += before.agent_mask.sum(dim=1)
-        now.sent = count_sent(decision, before.agent_mask, now.sent)
-        now.returns += seen.reward
-        now.lengths += 1
-        now.state, now.seen = decision.state, seen
-        # an agent that joins now did not do what its slot did before
-        now.last_actions = actions.masked_fill(~(before.agent_mask & seen.agent_mask), -1)
-        if bool((now.lengths >= env.spec.episode_limit).logical_and_(~seen.done).any()):
-            raise RuntimeError(f"{env.spec.name} plays on after its limit of {env.spec.episode_limit} steps")
+        now.arrive(actions, seen, env.spec)
         return seen.done.nonzero().squeeze(1)
 
     @torch.no_grad()
-    def _restart(self, now: "_Now", done: Tensor) -> None:
+    def _restart(self, now: "Running", done: Tensor) -> None:
         """Begin new episodes in the environments `done (R,)`."""
         mask = torch.zeros(self.env.num_envs, dtype=torch.bool, device=self.env.device).index_fill(0, done, True)
         now.seen = self.env.reset(env_mask=mask)
-        first = self.controller.initial_state(len(done), self.env.spec.agents)
-        rows = done.to(self.device)
-        now.state = {name: value.index_copy(0, rows, first[name]) for name, value in now.state.items()}
-        now.forget(done)
+        now.forget(done, self.controller.initial_state(len(done), self.env.spec.agents))
         self._open.begin(done, now.last_actions[done])
 
-    def _cut(self, now: "_Now") -> None:
+    def _cut(self, now: "Running") -> None:
         """Begin new pieces everywhere: of episodes that go on, or of new ones."""
         every = torch.arange(self.env.num_envs, device=self.env.device)
         memory = None
@@ -172,11 +165,11 @@ class Stream:
                 "new ones with rollout_steps=0"
             )
         self.env.resume(state["env"])
-        self._now = _Now.of(state["now"], self.env.device, self.device)
+        self._now = Running.of(state["now"], self.env.device, self.device)
         self._open.load_state_dict(state["open"])
 
 
-class _Now:
+class Running:
     """Where the running episodes stand."""
 
     def __init__(self, seen: TimeStep, state: ControllerState) -> None:
@@ -191,6 +184,33 @@ class _Now:
         #: strategies sent; None where nobody sends any
         self.sent: Tensor | None = None
 
+    def decide(self, decision: Decision, rows: Tensor | slice = EVERY) -> None:
+        """Actions were chosen in the environments `rows (R,)`."""
+        there = self.seen.agent_mask[rows]
+        self.present[rows] += there.sum(dim=1)
+        sent = count_sent(decision, there, None)
+        if sent is not None:
+            self.sent = torch.zeros_like(self.present) if self.sent is None else self.sent
+            self.sent[rows] += sent
+        self.state = self._with(decision.state, rows)
+
+    def arrive(self, actions: Tensor, seen: TimeStep, spec: EnvSpec, rows: Tensor | slice = EVERY) -> None:
+        """In the environments `rows (R,)` `actions (B, A)` were played and led to `seen`, the time step of all."""
+        self.returns[rows] += seen.reward[rows]
+        self.lengths[rows] += 1
+        # an agent that joins now did not do what its slot did before
+        own = actions.masked_fill(~(self.seen.agent_mask & seen.agent_mask), -1)
+        self.last_actions = own if isinstance(rows, slice) else self.last_actions.index_copy(0, rows, own[rows])
+        self.seen = seen
+        if bool((self.lengths >= spec.episode_limit).logical_and_(~seen.done).any()):
+            raise RuntimeError(f"{spec.name} plays on after its limit of {spec.episode_limit} steps")
+
+    def _with(self, state: ControllerState, rows: Tensor | slice) -> ControllerState:
+        """The memory of all, with that of `rows (R,)` from `state`."""
+        if isinstance(rows, slice):
+            return state
+        return {name: value.index_copy(0, rows.to(value.device), state[name]) for name, value in self.state.items()}
+
     def figures(self, rows: Tensor) -> dict[str, Tensor]:
         """Of the episodes in the environments `rows (R,)`, which have ended: (R,) each."""
         figures = {"return": self.returns, "ep_length": self.lengths, **self.seen.info}
@@ -198,8 +218,9 @@ class _Now:
             figures["comm_frequency"] = self.sent / self.present.clamp(min=1)
         return {name: value[rows] for name, value in figures.items()}
 
-    def forget(self, rows: Tensor) -> None:
-        """New episodes have begun in the environments `rows (R,)`."""
+    def forget(self, rows: Tensor, state: ControllerState) -> None:
+        """New episodes begin in the environments `rows (R,)`, with the memory `state`."""
+        self.state = self._with(state, rows)
         self.last_actions = self.last_actions.index_fill(0, rows, -1)
         for name in ("returns", "lengths", "present", "sent"):
             value = getattr(self, name)
@@ -215,7 +236,7 @@ class _Now:
         return snapshot({"seen": seen, "state": self.state, **counts})
 
     @classmethod
-    def of(cls, saved: Mapping[str, Any], env_device: torch.device, device: torch.device) -> "_Now":
+    def of(cls, saved: Mapping[str, Any], env_device: torch.device, device: torch.device) -> "Running":
         """What `state_dict` saved."""
         seen = {name: value for name, value in saved["seen"].items() if name != "info"}
         info = {name: value.to(env_device) for name, value in saved["seen"]["info"].items()}
@@ -253,13 +274,15 @@ class OpenEpisodes:
                 self._starts[name] = value.clone()
         self.lengths[rows] = 0
 
-    def add(self, seen: TimeStep, actions: Tensor, after: TimeStep) -> None:
-        """In every environment `actions (B, A)` answered `seen`, and led to `after`."""
-        self._observe(seen)
+    def add(self, seen: TimeStep, actions: Tensor, after: TimeStep, rows: Tensor | None = None) -> None:
+        """In every environment (of `rows (R,)` alone, where they are given) `actions (B, A)` answered `seen`, and led
+        to `after`.
+        """
+        self._observe(seen, rows)
         for name in ("reward", "terminated", "truncated"):
-            self._write(name, getattr(after, name))
-        self._write("actions", actions)
-        self.lengths += 1
+            self._write(name, getattr(after, name), rows)
+        self._write("actions", actions, rows)
+        self.lengths[EVERY if rows is None else rows] += 1
 
     def close(self, rows: Tensor, last: TimeStep) -> EpisodeBatch:
         """What was played in the environments `rows (R,)`, and ended, for now, with `last`, the time step of all.

@@ -67,6 +67,8 @@ CHECKS: Mapping[str, Check] = {
     "runner": registered("runners"),
     "batch_size_run": at_least(1),
     "rollout_steps": at_least(0),
+    "round_episodes": at_least(0),
+    "max_staleness": at_least(1),
     "worker_start_timeout": above(0),
     "worker_step_timeout": above(0),
     "training_iters": at_least(1),

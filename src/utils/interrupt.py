@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
+#: The signals that ask a whole run to stop, which a terminal or a scheduler sends to all of its processes.
+STOP_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
 
 class Interrupted(KeyboardInterrupt):
     """The run was stopped by a signal. A KeyboardInterrupt, so that no `except Exception` on the way swallows it and

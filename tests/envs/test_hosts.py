@@ -22,10 +22,14 @@ from components.action_selectors import random_legal
 from envs import hosts
 from envs.base import TimeStep
 from envs.check import check_env
-from envs.hosts import EnvironmentFailed, Timeouts, WorkerEnv, WorkerError
+from envs.hosted import TICK, EnvironmentFailed, Timeouts, WorkerError
+from envs.hosts import WorkerEnv
 from envs.scene import Arena, Body, Look, Scene
+from envs.worker import FIELDS
 from utils.errors import RunFailed, UserError
+from utils.interrupt import STOP_SIGNALS
 from utils.seeding import derive_seed, make_generator
+from utils.temporary import clear_away_dead
 
 ARGS = ToyEnv.resolve_args({"team": "varying", "private": 2}, [])
 NOTHING = torch.zeros(2, ARGS.slots, dtype=torch.int64)
@@ -158,7 +162,7 @@ def test_each_worker_plays_what_a_single_environment_plays(workers: WorkerEnv) -
     for _ in range(ARGS.episode_limit + 2):
         for i, other in enumerate(alone):
             assert set(seen.info) == set(other.info)
-            for name in hosts.FIELDS:
+            for name in FIELDS:
                 assert torch.equal(getattr(seen, name)[i], getattr(other, name)[0]), name
             for name in seen.info:
                 assert torch.equal(seen.info[name][i], other.info[name][0]), name
@@ -172,7 +176,7 @@ def test_workers_have_different_episodes(workers: WorkerEnv) -> None:
     assert not torch.equal(*workers.reset().private)
 
 
-@pytest.mark.parametrize("signum", hosts.STOP_SIGNALS)
+@pytest.mark.parametrize("signum", STOP_SIGNALS)
 def test_what_stops_a_run_is_left_to_the_parent(workers: WorkerEnv, signum: signal.Signals) -> None:
     for pid in workers.pids:
         assert pid is not None
@@ -187,7 +191,7 @@ def test_what_stops_a_run_does_not_reach_the_servers_of_multiprocessing() -> Non
     for pid in (resource_tracker._resource_tracker._pid, forkserver._forkserver._forkserver_pid):
         fields = dict(line.split(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         deaf = int(fields["SigBlk"], 16) | int(fields["SigIgn"], 16)
-        assert [signum for signum in hosts.STOP_SIGNALS if not deaf & 1 << signum - 1] == []
+        assert [signum for signum in STOP_SIGNALS if not deaf & 1 << signum - 1] == []
 
 
 def test_state_of_another_number_of_workers_is_refused(workers: WorkerEnv) -> None:
@@ -340,7 +344,7 @@ def test_workers_that_do_not_get_started_are_named(monkeypatch: pytest.MonkeyPat
 
 def test_a_run_that_stood_still_itself_has_not_waited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-Z and `fg`: the clock went on, and nobody was silent."""
-    with WorkerEnv(ToyEnv, ARGS, num_envs=1, seed=0, timeouts=Timeouts(step=2 * hosts.TICK)) as env:
+    with WorkerEnv(ToyEnv, ARGS, num_envs=1, seed=0, timeouts=Timeouts(step=2 * TICK)) as env:
         really_wait = hosts.wait
         late = iter([True])
 
@@ -387,7 +391,7 @@ def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
         while not log.exists():  # the last one is in the middle of its step
             assert not any(gone(pid) for pid in pids)
             time.sleep(0.02)
-        hosts._clear_away_dead(temporary)
+        clear_away_dead(temporary)
         assert len(list(temporary.iterdir())) == 1  # of all its environments, and its process lives
         parent.kill()
         parent.wait()
@@ -399,18 +403,8 @@ def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
         assert left == []
         assert log.read_text().split() == ["busy", "closed"]
-        hosts._clear_away_dead(temporary)
+        clear_away_dead(temporary)
         assert list(temporary.iterdir()) == []
-
-
-def test_only_folders_of_this_program_are_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / "pymp-of_another_program").mkdir()
-    (tmp_path / "precious" / hosts.MARK).mkdir(parents=True)
-    (tmp_path / "pymp-link").symlink_to(tmp_path / "precious")
-    (tmp_path / "pymp-dead" / hosts.MARK).mkdir(parents=True)
-    hosts._clear_away_dead(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"pymp-of_another_program", "precious", "pymp-link"}
-    assert list((tmp_path / "precious" / hosts.MARK).iterdir()) == []
 
 
 def test_a_toy_batch_and_workers_agree_on_the_specification(workers: WorkerEnv) -> None:

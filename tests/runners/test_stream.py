@@ -90,10 +90,10 @@ class Counting(Spy):
         return {**super().initial_state(num_envs, agents), "hidden": hidden, "present": nobody}
 
     def act(self, timestep: TimeStep, last_actions: Tensor, state: ControllerState, **how: Any) -> Decision:
-        actions, said, sent = super().act(timestep, last_actions, state, **how)
+        decision = super().act(timestep, last_actions, state, **how)
         present = timestep.agent_mask
         hidden = state["hidden"].masked_fill(~(present & state["present"])[..., None], 0) + 1
-        return Decision(actions, {**said, "hidden": hidden, "present": present}, sent)
+        return decision._replace(state={**decision.state, "hidden": hidden, "present": present})
 
 
 def script(steps: int, pieces: bool, spy: Controller | None = None) -> Stream:
