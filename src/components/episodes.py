@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from envs.base import EnvSpec
+from utils import ranks
 from utils.masking import joined
 
 
@@ -85,9 +86,14 @@ class EpisodeBatch:
         return EpisodeBatch(**{name: value.index_select(0, rows) for name, value in self.parts().items()})
 
     def split(self, parts: int) -> list["EpisodeBatch"]:
-        """At most `parts` batches of neighbouring sequences, of equal size as far as possible."""
-        size = -(-len(self.filled_mask) // parts)
-        pieces = {name: value.split(size) for name, value in self.parts().items()}
+        """At most `parts` batches of neighbouring sequences, of equal size as far as possible; several ranks make as
+        many each, whatever the numbers of their sequences.
+        """
+        if ranks.several():
+            pieces = {name: value.tensor_split(parts) for name, value in self.parts().items()}
+        else:
+            size = -(-len(self.filled_mask) // parts)
+            pieces = {name: value.split(size) for name, value in self.parts().items()}
         return [EpisodeBatch(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
 
     def replaced(self, rows: Tensor, other: "EpisodeBatch") -> "EpisodeBatch":
