@@ -125,6 +125,7 @@ class Training:
     def _stop_if_asked(self) -> None:
         """Between two rounds, where everything that a checkpoint holds fits together."""
         if ranks.anywhere(self.stop.requested):
+            self.stop.join(ranks.gather(self.stop.signum))
             if self.config.save_model:
                 self.save()
             raise Interrupted

@@ -17,7 +17,7 @@ from torch.distributed import TCPStore
 from utils import ranks
 
 #: seconds after which a test is taken to hang
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 class Rank:
@@ -36,17 +36,17 @@ class Rank:
         self.process.start()
         there.close()
 
-    def result(self) -> Any:
-        """What its work returned; an exception, as text, fails the test."""
+    def answer(self) -> tuple[bool, Any]:
+        """Whether its work came to its end, and what it returned, or the exception, as text."""
         assert self.here.poll(PATIENCE), f"nothing in {PATIENCE} s: {self.err.read_text()}"
         fine, value = pickle.loads(self.here.recv_bytes())
+        return fine, value
+
+    def result(self) -> Any:
+        """What its work returned; an exception fails the test."""
+        fine, value = self.answer()
         assert fine, value
         return value
-
-    def end(self) -> int | None:
-        """Its exit code."""
-        self.process.join(PATIENCE)
-        return self.process.exitcode
 
 
 @contextlib.contextmanager
@@ -71,7 +71,10 @@ def started(folder: Path, count: int, work: Callable[..., Any], *args: Any) -> I
 def together(folder: Path, count: int, work: Callable[..., Any], *args: Any) -> list[Any]:
     """What `work(*args)` returns in each of `count` ranks."""
     with started(folder, count, _joined, work, *args) as every:
-        return [rank.result() for rank in every]
+        results = [rank.answer() for rank in every]
+    failed = [value for fine, value in results if not fine]
+    assert not failed, "\n".join(failed)  # of all of them: one fails because another has
+    return [value for _, value in results]
 
 
 def _joined(work: Callable[..., Any], *args: Any) -> Any:

@@ -88,6 +88,7 @@ def _save(folder: Path, state: Mapping[str, Mapping[str, Any]], facts: Mapping[s
                 _flush(file)
             _sync_folder(work)
             _move_into_place(work, folder)
+        ranks.told(None)  # nobody goes on, or away, before it is there
     except BaseException:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
