@@ -323,7 +323,8 @@ class Tally(NamedTuple):
         figures = {"return": rollout.returns, "ep_length": rollout.lengths, **rollout.info}
         if rollout.comm_frequency is not None:
             figures["comm_frequency"] = rollout.comm_frequency
-        return cls(rollout.steps, len(rollout.lengths), {name: float(values.sum()) for name, values in figures.items()})
+        sums = torch.stack([values.sum().double() for values in figures.values()]).tolist()  # a GPU is asked once
+        return cls(rollout.steps, len(rollout.lengths), dict(zip(figures, sums, strict=True)))
 
 
 class Averages:

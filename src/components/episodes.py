@@ -128,13 +128,16 @@ class EpisodeBatch:
             spec: of the environment, whose slots may be more; it says which actions point.
             keep_slots: for networks that know slots by their numbers.
         """
-        steps = max(int(self.filled_mask.any(dim=0).sum()), 1)
-        used = self.entity_mask[:, : steps + 1].any(dim=0).any(dim=0) | keep_slots
+        used = self.entity_mask.any(dim=0).any(dim=0) | keep_slots
         if spec.points:  # somebody who has gone since may have been meant by the action before
             before = spec.split(self.start_actions)[0]
-            used[before[before >= spec.basic] - spec.basic] = True
+            meant = used.new_zeros(1 + len(used)).index_fill(0, (before - spec.basic + 1).clamp(min=0).flatten(), True)
+            used |= meant[1:]
+        # what the host has to know of a batch on a GPU it asks at once
+        longest, count = torch.stack([self.filled_mask.any(dim=0).sum(), used[: self.agents].sum()]).tolist()
+        steps = max(longest, 1)
         slots = used.nonzero().squeeze(1)
-        agents = slots[slots < self.agents]
+        agents = slots[:count]
         if len(agents) == 0:  # keep one slot: an empty team axis has no meaning anywhere
             agents = slots.new_zeros(1)
             slots = torch.cat([agents, slots])

@@ -124,9 +124,9 @@ class BellmanLearner(Learner):
         batch = data.batch
         next_value = self.next_value(data, online, self.target_pass(data, online))
         filled = batch.filled_mask
-        goes_on = torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1)[filled]
-        reward = batch.reward[filled]
-        discount = self.config.gamma * (~batch.terminated[filled]).to(reward.dtype)
+        goes_on = data.played(torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1))
+        reward = data.played(batch.reward)
+        discount = self.config.gamma * (~data.played(batch.terminated)).to(reward.dtype)
         if next_value.dim() > 1:
             goes_on = goes_on.unsqueeze(-1) & data.agent_mask[data.follows]
             reward, discount = reward.unsqueeze(-1), discount.unsqueeze(-1)
@@ -168,13 +168,13 @@ class BellmanLearner(Learner):
     # --- parts for hooks; S is the number of played steps, all of them real -----------------------------------------
 
     def mixer_inputs(self, data: Prepared, unrolled: Unroll, which: Tensor) -> MixerInputs:
-        """The state as mixers read it, at the rows where `which (M,)`."""
+        """The state as mixers read it, at the rows `which (S,)`."""
         encoding = None if unrolled.broadcast is None else unrolled.broadcast.encoding[which]
         return MixerInputs(data.state_inputs[which], data.entity_mask[which], encoding)
 
     def chosen(self, data: Prepared, q: Tensor) -> Tensor:
         """Values of the actions taken: `q (M, A, U)` -> (S, A)."""
-        actions = data.batch.actions[data.batch.filled_mask]
+        actions = data.played(data.batch.actions)
         return q[data.acts].gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
     def mix(self, data: Prepared, online: Unroll, chosen: Tensor, imagined: Imagined | None = None) -> Mixed:

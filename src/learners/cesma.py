@@ -135,7 +135,7 @@ class CesmaLearner(Learner):
         batch = batch if batch.labels is not None else self.label(batch)
         assert batch.labels is not None
         data, spec = self.controller.prepare(batch), self.controller.spec
-        labels, avail_mask = batch.labels[batch.filled_mask], data.pack(batch.avail_mask)[data.acts]
+        labels, avail_mask = data.played(batch.labels), data.pack(batch.avail_mask)[data.acts]
         log_policy = self._log_policy(data, avail_mask)
         counts = self._counts(data) & (labels >= 0)
         if spec.symbols and self.config.messages == "receivers":

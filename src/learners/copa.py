@@ -72,7 +72,7 @@ class CopaLearner(BellmanLearner):
 
     def entropy(self, data: Prepared, broadcast: Broadcast) -> Tensor:
         """Mean entropy per coordinate over the strategies sent at played steps."""
-        counts = broadcast.sent & data.acts.unsqueeze(-1)
+        counts = broadcast.sent & data.acts_mask.unsqueeze(-1)
         entropy = Gaussian(broadcast.mean, broadcast.log_variance).entropy().clamp(*ENTROPY_BOUNDS)
         return share(entropy.mean(dim=-1), counts)
 

@@ -82,7 +82,7 @@ class DdpgLearner(BellmanLearner):
         self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]
     ) -> tuple[Tensor, Metrics]:
         """The squared TD error of the actions that were taken."""
-        taken = self._one_hot(data, data.batch.actions[data.batch.filled_mask], data.acts)
+        taken = self._one_hot(data, data.played(data.batch.actions), data.acts)
         value = self.critic(situation(data, data.acts), taken)
         return self.td_loss(data, value, targets), self.figures(data, value, value, targets)
 
@@ -123,12 +123,12 @@ class DdpgLearner(BellmanLearner):
 
     @staticmethod
     def _one_hot(data: Prepared, actions: Tensor, which: Tensor) -> Tensor:
-        """`actions (S, A)` of the steps `which (M,)` -> (S, A, U), zeros for absent agents."""
+        """`actions (S, A)` at the rows `which (S,)` -> (S, A, U), zeros for absent agents."""
         hot = F.one_hot(actions, data.batch.avail_mask.shape[-1]).float()
         return hot.masked_fill(~data.agent_mask[which].unsqueeze(-1), 0.0)
 
 
 def situation(data: Prepared, which: Tensor) -> Situation:
-    """What critics read at the rows where `which (M,)`."""
+    """What critics read at the rows `which (S,)`."""
     parts = data.private, data.state_inputs, data.entity_mask, data.view_mask
     return Situation(data.read.at(which), *(part[which] for part in parts))

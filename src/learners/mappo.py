@@ -130,9 +130,9 @@ class MappoLearner(Learner):
         taken, _ = self.policies(data)
         value = self.critic.norm.denormalise(self.critic(data.state_inputs, data.entity_mask).float())
         filled = batch.filled_mask
-        goes_on = torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1)[filled]
-        reward = batch.reward[filled]
-        discount = self.config.gamma * (~batch.terminated[filled]).to(reward.dtype)
+        goes_on = data.played(torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1))
+        reward = data.played(batch.reward)
+        discount = self.config.gamma * (~data.played(batch.terminated)).to(reward.dtype)
         returns = lambda_returns(reward, discount, value[data.follows], goes_on, filled, self.config.gae_lambda)
         # generalised advantage estimation: the lambda-return less the value, which is the same sum
         return Lesson(data, taken, returns - value[data.acts], returns)
@@ -144,7 +144,7 @@ class MappoLearner(Learner):
         logits = self.controller.unroll(data, generator=self.generator).q[0][data.acts].float()
         avail_mask = data.pack(data.batch.avail_mask)[data.acts]
         log_probs = fill_illegal(logits, avail_mask).log_softmax(dim=-1)  # finite; its exponential is exactly 0
-        actions = data.batch.actions[data.batch.filled_mask]
+        actions = data.played(data.batch.actions)
         taken = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
         return taken, -(log_probs.exp() * log_probs).sum(dim=-1)
 

@@ -121,7 +121,7 @@ class MipiLearner(RefilLearner):
     def features(self, data: Prepared, online: Unroll) -> Features:
         """Cut what the policies learn from out of the passes of the critic."""
         assert online.states is not None
-        played = data.agent_mask & data.acts.unsqueeze(-1)
+        played = data.agent_mask & data.acts_mask.unsqueeze(-1)
         states = online.states[:, played].float()
         whole, imagined, own = views = self._policy_view, -1 if self.controller.alone else 1, -1
         avail_mask = data.pack(data.batch.avail_mask)[played]
