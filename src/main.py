@@ -23,7 +23,7 @@ def main(argv: Sequence[str], final: bool = False) -> int:
 
     `final`: the program ends with it.
     """
-    with StopSignal(final, quiet=os.environ.get("RANK", "0") != "0") as stop:
+    with StopSignal(final, quiet=_is_rank() and os.environ["RANK"] != "0") as stop:
         try:
             with _company():
                 return _carry_out(argv, stop)

@@ -70,7 +70,7 @@ class StreamGRU(nn.Module):
         """As `_recur`, by torch's own GRU, which on a GPU is cuDNN's: one call for all steps, where a walk through them
         starts thousands of kernels. In the weights' type, whatever autocast says.
         """
-        kind = self.gru.weight_ih_l0.dtype
+        kind = self.gru.all_weights[0][0].dtype
         with torch.autocast(inputs.device.type, enabled=False):
             self.gru.flatten_parameters()  # a copied network's are no longer side by side
             start = None if hidden is None else hidden.to(kind).unsqueeze(0)
