@@ -28,8 +28,8 @@ _store: dist.Store | None = None
 def join() -> None:
     """Meet the other ranks, as torchrun's variables say."""
     global _store
-    if local_count() == int(os.environ["WORLD_SIZE"]):  # all on this machine: nothing listens beyond it
-        (loopback,) = (name for _, name in socket.if_nameindex() if name in ("lo", "lo0"))
+    if os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"]:  # all on this machine: nothing listens beyond it
+        loopback = next(name for _, name in socket.if_nameindex() if name in ("lo", "lo0"))
         for library in ("GLOO", "NCCL"):
             os.environ.setdefault(f"{library}_SOCKET_IFNAME", loopback)
     gpus = torch.cuda.device_count()
@@ -69,13 +69,13 @@ def count() -> int:
 
 
 def local_number() -> int:
-    """This rank's number among those on its machine."""
+    """This rank's number among those on its machine, from 0."""
     return int(os.environ["LOCAL_RANK"])
 
 
 def local_count() -> int:
     """How many ranks are on this machine."""
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if "LOCAL_WORLD_SIZE" in os.environ else 1
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if several() else 1
 
 
 def own_seed(seed: int) -> int:
