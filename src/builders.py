@@ -20,6 +20,7 @@ from modules.mixers.base import Mixer, MixerSizes
 from runners.asynchronous import Asynchronous
 from runners.runner import Runner
 from runners.stream import Stream
+from utils import ranks
 from utils.config import Config
 from utils.errors import UserError
 from utils.seeding import derive_seed
@@ -220,7 +221,8 @@ def build_learner(config: Config, controller: EntityController, spec: EnvSpec) -
     """The learner of `controller`, with its mixer."""
     learner_class = learners.REGISTRY[config.learner]
     settings = learner_class.Config(**{field.name: config[field.name] for field in fields(learner_class.Config)})
-    learner = learner_class(controller, build_mixer(config, controller), settings, derive_seed(config.seed, "learner"))
+    seed = ranks.own_seed(derive_seed(config.seed, "learner"))
+    learner = learner_class(controller, build_mixer(config, controller), settings, seed)
     if config.compile:
         learner.compile()
     return learner

@@ -16,6 +16,7 @@ from replays.tape import Tape
 from replays.writing import write_replays
 from runners.evaluation import summarise
 from runners.runner import Runner
+from utils import ranks
 from utils.checkpoints import load_checkpoint, not_finite
 from utils.config import Config
 from utils.errors import RunFailed, UserError, one_line
@@ -81,36 +82,59 @@ def test(config: Config, recorder: Recorder, stop: StopSignal, runner: Runner, t
     figures.
 
     Half a test is no result: where `stop` is requested before the last step, nothing is recorded, the result is empty
-    and the caller stops in its own way.
+    and the caller stops in its own way. Several ranks share the teams; all of them get the results.
     """
-    results: Evaluation = {}
+    parts = ranks.gather(_play(config, stop, runner, t_env))
+    if None in parts:
+        return {}
+    played = {name: summaries for part in parts for name, summaries in (part or {}).items()}
+    results: Evaluation = {name: played[name] for name in (team or "train" for team in _teams(config))}
     kind = config.test_episodes
+    for name, summaries in results.items():
+        for figure, summary in summaries.items():
+            recorder.scalar(metric_name(name, figure, kind), summary["mean"], t_env)
+    record_restarts(recorder, runner.env, t_env)
+    if ranks.first():
+        write_json(recorder.run_dir / EPISODES[kind], results)
+    recorder.note(f"{kind} at {t_env:,} steps: {describe(results)}")
+    return results
+
+
+def _teams(config: Config) -> tuple[str | None, ...]:
+    return config.test_teams or (None,)
+
+
+def _play(config: Config, stop: StopSignal, runner: Runner, t_env: int) -> Evaluation | None:
+    """This rank's teams; None where it was given up."""
+    results: Evaluation = {}
     try:
-        for team in config.test_teams or (None,):
+        for team in _teams(config)[ranks.number() :: ranks.count()]:
             name = team or "train"
             figures = runner.evaluate(
                 team,
                 config.test_nepisode,
-                builders.test_seed(kind, name),
+                builders.test_seed(config.test_episodes, name),
                 t_env=t_env,
                 stopped=lambda: stop.requested,
             )
             results[name] = summarise(figures)
     except GivenUp:
-        return {}
-    for name, summaries in results.items():
-        for figure, summary in summaries.items():
-            recorder.scalar(metric_name(name, figure, kind), summary["mean"], t_env)
-    record_restarts(recorder, runner.env, t_env)
-    write_json(recorder.run_dir / EPISODES[kind], results)
-    recorder.note(f"{kind} at {t_env:,} steps: {describe(results)}")
+        return None
     return results
 
 
 def record_restarts(recorder: Recorder, env: EntityEnv, t_env: int) -> None:
     """How many games had to be started anew so far, where there are any."""
-    if env.restarts is not None:
-        recorder.scalar("env/restarts", env.restarts, t_env)
+    restarts = count_restarts(env)
+    if restarts is not None:
+        recorder.scalar("env/restarts", restarts, t_env)
+
+
+def count_restarts(env: EntityEnv) -> int | None:
+    """How many games had to be started anew so far, in all ranks; None where there are none."""
+    if env.restarts is None:
+        return None
+    return sum(number for number in ranks.gather(env.restarts) if number is not None)
 
 
 def count_test_envs(config: Config) -> int:

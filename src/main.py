@@ -3,9 +3,11 @@
 Exit codes: 0 the run is complete, 1 it failed, 2 the user can correct something, 129, 130 or 143 it was stopped.
 """
 
+import contextlib
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import yaml
 
@@ -21,29 +23,65 @@ def main(argv: Sequence[str], final: bool = False) -> int:
 
     `final`: the program ends with it.
     """
-    with StopSignal(final) as stop:
+    with StopSignal(final, quiet=_is_rank() and os.environ["RANK"] != "0") as stop:
         try:
-            command = parse_command_line(argv)
-            if command.help:
-                print(help_text())
-                return 0
-            config = build_config(command)
-            if command.print_config:
-                print(yaml.safe_dump(config.as_dict(), sort_keys=False), end="")
-                print("#", _outlook(config))
-                return 0
-            import recording  # late: neither --help nor a misspelt key should wait for the networks' code
-            import run
-
-            run.check(config)
-            recording.record(config, argv, stop)
+            with _company():
+                return _carry_out(argv, stop)
         except (UserError, RunFailed) as error:
-            last_words("error: " + " ".join(without_passwords(str(error)).split()))
+            _end("error: " + " ".join(without_passwords(str(error)).split()))
             return 2 if isinstance(error, UserError) else 1
         except KeyboardInterrupt as interrupt:
-            last_words(f"stopped by {_signal_name(stop)}" + f"; {interrupt}" * bool(str(interrupt)))
+            _end(f"stopped by {_signal_name(stop)}" + f"; {interrupt}" * bool(str(interrupt)))
             return stop.exit_code
+
+
+def _carry_out(argv: Sequence[str], stop: StopSignal) -> int:
+    command = parse_command_line(argv)
+    if command.help:
+        print(help_text())
+        return 0
+    config = build_config(command)
+    if command.print_config:
+        print(yaml.safe_dump(config.as_dict(), sort_keys=False), end="")
+        print("#", _outlook(config))
+        return 0
+    import recording  # late: neither --help nor a misspelt key should wait for the networks' code
+    import run
+
+    run.check(config)
+    recording.record(config, argv, stop)
     return 0
+
+
+def _is_rank() -> bool:
+    """Whether torchrun has started this process as one of several."""
+    return "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+@contextlib.contextmanager
+def _company() -> Iterator[None]:
+    """With the other ranks, where there are any; one prints for all of them. Who ends by an error does not part from
+    the others: they may be gone, too.
+    """
+    if not _is_rank():
+        yield
+        return
+    from utils import ranks  # late, as above
+
+    ranks.join()
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(sys.stdout if ranks.first() else nowhere):
+        yield
+    ranks.leave()
+
+
+def _end(words: str) -> None:
+    """Print the line that this process ends in, unless it is the end of all ranks, and another one has told of it."""
+    if _is_rank():
+        from utils import ranks
+
+        if not ranks.speaks(words):
+            return
+    last_words(words)
 
 
 def _outlook(config: Config) -> str:

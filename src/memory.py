@@ -18,6 +18,7 @@ import runners
 from components.replay import item_layout
 from envs.base import EnvSpec
 from evaluating import count_test_envs
+from utils import ranks
 from utils.config import Config
 from utils.config_checks import LARGEST_INT
 from utils.errors import UserError
@@ -49,8 +50,9 @@ class Memory:
     parts: tuple[Part, ...]
 
     def on(self, device: torch.device) -> int:
-        """Bytes on `device`."""
-        return sum(part.bytes for part in self.parts if part.device == device)
+        """Bytes on `device`; of a machine's memory every rank there takes as much."""
+        takers = ranks.local_count() if device.type == "cpu" else 1
+        return takers * sum(part.bytes for part in self.parts if part.device == device)
 
     def __str__(self) -> str:
         devices = dict.fromkeys(part.device for part in self.parts)

@@ -11,10 +11,11 @@ import observers
 from observers.apart import Followers
 from observers.files import Files
 from observers.observer import Observer, Run
+from utils import ranks
 from utils.config import Config
 from utils.errors import RunFailed, UserError
 from utils.interrupt import Interrupted, StopSignal
-from utils.logging import Console, Recorder
+from utils.logging import Console, Recorder, Silence
 from utils.records import DISK_FAULTS, make_writable, space_in_reserve, status_of
 from utils.secrets import without_passwords
 from utils.version import git_revision, versions
@@ -43,6 +44,9 @@ def record(config: Config, argv: Sequence[str], stop: StopSignal) -> None:
         RunFailed: the run cannot go on, the full disk included.
         Interrupted: it was stopped.
     """
+    if not ranks.first():
+        _follow(config, stop)
+        return
     added = observers.build(config)
     runs = _make_folders(config)
     if stop.requested:
@@ -56,6 +60,15 @@ def record(config: Config, argv: Sequence[str], stop: StopSignal) -> None:
             _run_with_sacred(scene, runs)
     finally:
         scene.followers.end()
+
+
+def _follow(config: Config, stop: StopSignal) -> None:
+    """Take part in a run whose record another rank keeps."""
+    import run
+
+    folder = Path(ranks.told(""))
+    with _disk_faults(config, folder.name):
+        run.run(config, Silence(folder, folder.name), stop)
 
 
 def _make_folders(config: Config) -> Path:
@@ -118,6 +131,7 @@ def _execute(scene: _Scene, record: Observer, folder: Path) -> dict[str, Any]:
             followers.begin(Run(folder, run_id, config))
             words = [without_passwords(word) for word in scene.argv]
             recorder.facts({"versions": versions(), "git": git_revision(), "arguments": words})
+            ranks.told(str(folder))
             recorder.note(f"run {run_id}: {config.name} on {config.env}, record in {folder}")
             return run.run(config, recorder, scene.stop)
 

@@ -9,6 +9,7 @@ import learners
 import memory
 from evaluating import evaluate
 from learners.experts import expert_config
+from shares import share
 from teaching import teach
 from training import Training
 from utils.allocator import keep_freed_memory
@@ -25,14 +26,15 @@ def check(config: Config) -> memory.Memory:
         UserError: names the setting and what would do.
     """
     builders.check(config)
+    own = share(config)
     expert = expert_config(config) if teaches(config) else None
     if expert is not None:
         try:
             builders.check(expert)
-            memory.check(expert)
+            memory.check(share(expert))
         except UserError as error:
             raise UserError(f"expert={config.expert}: {error}") from None
-    return memory.check(config)
+    return memory.check(own)
 
 
 def teaches(config: Config) -> bool:

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -13,6 +13,7 @@ from controllers.entity import EntityController
 from evaluating import (
     acts_otherwise,
     check_identity,
+    count_restarts,
     count_test_envs,
     load_learner,
     reading,
@@ -23,6 +24,8 @@ from evaluating import (
 from learners.learner import Learner, Metrics, whole
 from runners.asynchronous import Asynchronous
 from runners.runner import Rollout, Runner
+from shares import share
+from utils import ranks
 from utils.checkpoints import load_checkpoint, not_finite, save_checkpoint
 from utils.command_line import PAPER
 from utils.config import Config
@@ -36,10 +39,15 @@ class Training:
     """Collect, learn, test and save in turn until `t_max`."""
 
     def __init__(self, config: Config, recorder: Recorder, stop: StopSignal) -> None:
+        #: by which its networks can be built again; where things lie, `env_args.scenarios` too, is nobody's business
+        settings = config.as_dict().items()
+        places = ("_path", "_url", "init_from")
+        self.settings = {key: value for key, value in settings if key != "env_args" and not key.endswith(places)}
+        config = share(config)
         self.config, self.recorder, self.stop = config, recorder, stop
         apart = builders.is_batch(config)
         shared = builders.shares_slots(config)
-        env = builders.build_env(config, config.batch_size_run, derive_seed(config.seed, "train env"), tests=shared)
+        env = builders.build_env(config, config.batch_size_run, self._seed("train env"), tests=shared)
         controller = builders.build_controller(config, env.spec)
         if not isinstance(controller, EntityController):
             raise UserError(f"controller={config.controller} does not learn")
@@ -49,8 +57,8 @@ class Training:
         #: None where learning is on-policy
         self.replay: ReplayBuffer | None = None if self.learner.ON_POLICY else builders.build_replay(config, env.spec)
         self.saved_replay = self.replay if config.save_replay_buffer else None
-        self.sampler = make_generator(derive_seed(config.seed, "replay"))
-        self.runner = builders.build_runner(config, env, controller, derive_seed(config.seed, "actions"))
+        self.sampler = make_generator(self._seed("replay"))
+        self.runner = builders.build_runner(config, env, controller, self._seed("actions"))
         # processes are dear: they serve training and tests in turn; a batch in this process has one of its own
         if not apart:
             self.test_runner = self.runner if isinstance(self.runner, Runner) else Runner(env, controller, seed=0)
@@ -70,17 +78,19 @@ class Training:
         #: what its checkpoints are known by: folders are named by a number that an earlier run may have had
         self.run_identity = uuid.uuid4().hex
         self.identity = builders.identity(config, env.spec)
-        #: by which its networks can be built again; where things lie, `env_args.scenarios` too, is nobody's business
-        settings = config.as_dict().items()
-        places = ("_path", "_url", "init_from")
-        self.settings = {key: value for key, value in settings if key != "env_args" and not key.endswith(places)}
         #: the last checkpoint of finite weights, and what it was made at
         self.saved: Path | None = None
         self.saved_at: tuple[int, dict[str, int]] | None = None
         tell_what_runs(config, recorder, env)
         recorder.facts({"parameters": self.learner.parameter_counts()})
+        if ranks.several():
+            recorder.facts({"ranks": ranks.count()})
         if config.init_from and not config.checkpoint_path:  # who resumes has begun long ago
             self._start_from(Path(config.init_from))
+
+    def _seed(self, stream: str) -> int:
+        """Of a stream of numbers, of which each rank has one of its own."""
+        return ranks.own_seed(derive_seed(self.config.seed, stream))
 
     def __enter__(self) -> "Training":
         return self
@@ -115,7 +125,8 @@ class Training:
 
     def _stop_if_asked(self) -> None:
         """Between two rounds, where everything that a checkpoint holds fits together."""
-        if self.stop.requested:
+        if ranks.anywhere(self.stop.requested):
+            self.stop.join(ranks.gather(self.stop.signum))
             if self.config.save_model:
                 self.save()
             raise Interrupted
@@ -134,10 +145,12 @@ class Training:
         """Play in every environment, an episode or so many steps, and make the updates that follow from it."""
         rollout = self.runner.play(t_env=self.t_env)
         self._tell_restarts()
-        before, self.t_env = self.t_env, self.t_env + rollout.steps
+        before = self.t_env
+        for tally in ranks.gather(Tally.of(rollout)):
+            self.t_env += tally.steps
+            self.episodes += tally.episodes
+            self.train_figures.add(tally)
         self.learner.set_progress(before / self.config.t_max)
-        self.episodes += len(rollout.lengths)
-        self.train_figures.add(rollout)
         if self.replay is None:
             assert rollout.batch is not None
             return self.learner.train(rollout.batch.to(self.controller.device), self.episodes)
@@ -146,7 +159,7 @@ class Training:
         return self._replayed(self.replay, before)
 
     def _tell_restarts(self) -> None:
-        now = self.runner.env.restarts or 0
+        now = count_restarts(self.runner.env) or 0
         if now > self.restarts:
             self.recorder.note(f"{now - self.restarts} games started anew after a fault, {now} so far")
             self.restarts = now
@@ -158,7 +171,7 @@ class Training:
         if config.steps_per_update:
             updates = self.t_env // config.steps_per_update - before // config.steps_per_update
         metrics: Metrics = {}
-        if replay.can_sample(config.batch_size):
+        if ranks.everywhere(replay.can_sample(config.batch_size)):
             for _ in range(updates):
                 batch = replay.sample(config.batch_size, self.sampler)
                 metrics = self.learner.train(batch.to(self.controller.device), self.episodes)
@@ -185,6 +198,7 @@ class Training:
                 "metrics": {name: float(value) for name, value in self.metrics.items()},
                 "train_figures": self.train_figures.state_dict(),
                 "sampler": self.sampler.get_state(),
+                "ranks": ranks.count(),
             },
         }
         place = not_finite(state["learner"], "learner")
@@ -192,6 +206,11 @@ class Training:
             raise self._diverged(f"{place} is not finite")
         if self.saved_replay is not None:
             state["replay"] = self.saved_replay.state_dict()
+        if not ranks.first():  # of what all have in common one copy is enough
+            own = {"runner": state["runner"], "sampler": state["progress"]["sampler"]}
+            own["generator"] = state["learner"]["generator"]
+            replay = {_of_rank("replay"): state["replay"]} if "replay" in state else {}
+            state = {_of_rank("state"): own, **replay}
         folder = Path(self.config.local_results_path) / "models" / self.recorder.run_id / str(self.t_env)
         save_checkpoint(folder, state, self.run_identity, self.learner.updates)
         self.saved, self.saved_at = folder, now
@@ -199,11 +218,20 @@ class Training:
 
     def restore(self, path: Path, load_step: int) -> None:
         """Continue where the checkpoint was written; without a saved replay, with an empty one."""
-        names = ["learner", "runner", "acts_by", "progress"] + ([] if self.saved_replay is None else ["replay"])
+        names = ["learner", "acts_by", "progress"]
+        if ranks.first():
+            names += ["runner"] + ([] if self.saved_replay is None else ["replay"])
         folder, state = load_checkpoint(path, load_step, names, optional=("identity", "settings"))
         check_identity(self.config, self.identity, state.get("identity"), folder, self.recorder)
         progress = state["progress"]
+        there, here = progress.get("ranks", 1), ranks.count()  # earlier versions had one
+        if there != here:
+            raise UserError(
+                f"checkpoint {str(folder)!r} is one of {there} ranks, here are {here}: start {there} of them (torchrun "
+                f"--nproc-per-node={there}), or begin anew with its networks, init_from"
+            )
         with reading(folder):
+            self._take_own(folder, state)
             load_learner(self.learner, state["learner"])
             self.runner.load_state_dict(state["runner"])
             if self.saved_replay is not None:
@@ -223,6 +251,19 @@ class Training:
         changed = [("recipe", recipe, self.config.recipe)] * (recipe != self.config.recipe)
         for name, saved, here in changed + acts_otherwise(self.controller, state["acts_by"]):
             self.recorder.note(f"{name}={here} from here on, {saved} before")  # one may want that, and learn on
+
+    def _take_own(self, folder: Path, state: dict[str, dict[str, Any]]) -> None:
+        """Put what the checkpoint `folder` holds for this rank alone in the place of the first one's in its `state`."""
+        if ranks.first():
+            return
+        own = _of_rank("state")
+        parts = [own] + ([] if self.saved_replay is None else [_of_rank("replay")])
+        found = load_checkpoint(folder, 0, parts)[1]
+        state["runner"] = found[own]["runner"]
+        state["progress"]["sampler"] = found[own]["sampler"]
+        state["learner"]["generator"] = found[own]["generator"]
+        if self.saved_replay is not None:
+            state["replay"] = found[_of_rank("replay")]
 
     def _start_from(self, path: Path) -> None:
         """Begin with the networks of the checkpoint `path`, as far as they fit."""
@@ -266,20 +307,40 @@ class Training:
         self.train_figures = Averages()
 
 
+def _of_rank(part: str) -> str:
+    """The name of a part of a checkpoint that is this rank's own."""
+    return f"rank{ranks.number()}_{part}"
+
+
+class Tally(NamedTuple):
+    """A round of one rank in numbers."""
+
+    steps: int
+    episodes: int
+    #: of each figure, over the episodes
+    sums: dict[str, float]
+
+    @classmethod
+    def of(cls, rollout: Rollout) -> "Tally":
+        """Count `rollout`."""
+        figures = {"return": rollout.returns, "ep_length": rollout.lengths, **rollout.info}
+        if rollout.comm_frequency is not None:
+            figures["comm_frequency"] = rollout.comm_frequency
+        sums = torch.stack([values.sum().double() for values in figures.values()]).tolist()  # a GPU is asked once
+        return cls(rollout.steps, len(rollout.lengths), dict(zip(figures, sums, strict=True)))
+
+
 class Averages:
     """Means over the training episodes since the last log line (exploring: not to be mistaken for tests)."""
 
     def __init__(self) -> None:
         self.count, self.sums = 0, dict[str, float]()
 
-    def add(self, rollout: Rollout) -> None:
+    def add(self, tally: Tally) -> None:
         """Count one round's episodes."""
-        figures = {"return": rollout.returns, "ep_length": rollout.lengths, **rollout.info}
-        if rollout.comm_frequency is not None:
-            figures["comm_frequency"] = rollout.comm_frequency
-        self.count += len(rollout.returns)
-        for name, values in figures.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(values.sum())
+        self.count += tally.episodes
+        for name, total in tally.sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + total
 
     def state_dict(self) -> dict[str, Any]:
         """What was counted, in plain values."""

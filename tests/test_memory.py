@@ -13,6 +13,7 @@ import memory
 import runners
 from components.replay import item_layout
 from envs import REGISTRY
+from utils import ranks
 from utils.command_line import config_names
 from utils.config import load_config
 from utils.errors import UserError
@@ -136,3 +137,11 @@ def test_print_config_tells_it(capsys):
     out = capsys.readouterr().out
     assert out.splitlines()[-1].startswith("# would not start: buffer_size=1000000000000: this run needs ")
     assert yaml.safe_load(out)["buffer_size"] == 10**12
+
+
+def test_ranks_of_one_machine_share_its_memory(monkeypatch):
+    needed = memory.estimate(load_config(WORDS))
+    alone = needed.on(torch.device("cpu"))
+    monkeypatch.setattr(ranks, "local_count", lambda: 3)
+    assert needed.on(torch.device("cpu")) == 3 * alone > 0
+    assert needed.on(torch.device("meta")) == 0

@@ -339,3 +339,17 @@ def test_a_state_that_is_not_built_as_ours_is_one_line(tmp_path, vdn, change):
     state = parts(folder)
     change(state)
     refused(words, tmp_path, folder, state, "does not fit these settings")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_engine_replay_and_learner_stay_on_the_gpu(tmp_path):
+    words = ["--config=refil", *BATTLE, *tiny_overrides("refil", device="cuda", buffer_device="device")]
+    run = Run(tmp_path, words)
+    with Training(run.config, run.recorder, StopSignal()) as training:
+        training.round()
+        assert training.replay is not None
+        places = {training.runner.env.device.type, training.replay.device.type, training.controller.device.type}
+        sample = training.replay.sample(2, training.sampler)
+        assert places | {value.device.type for value in sample.parts().values()} == {"cuda"}
+        assert training.learner.fault() is None

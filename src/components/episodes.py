@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from envs.base import EnvSpec
+from utils import ranks
 from utils.masking import joined
 
 
@@ -85,9 +86,14 @@ class EpisodeBatch:
         return EpisodeBatch(**{name: value.index_select(0, rows) for name, value in self.parts().items()})
 
     def split(self, parts: int) -> list["EpisodeBatch"]:
-        """At most `parts` batches of neighbouring sequences, of equal size as far as possible."""
-        size = -(-len(self.filled_mask) // parts)
-        pieces = {name: value.split(size) for name, value in self.parts().items()}
+        """At most `parts` batches of neighbouring sequences, of equal size as far as possible; several ranks make as
+        many each, whatever the numbers of their sequences.
+        """
+        if ranks.several():
+            pieces = {name: value.tensor_split(parts) for name, value in self.parts().items()}
+        else:
+            size = -(-len(self.filled_mask) // parts)
+            pieces = {name: value.split(size) for name, value in self.parts().items()}
         return [EpisodeBatch(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
 
     def replaced(self, rows: Tensor, other: "EpisodeBatch") -> "EpisodeBatch":
@@ -122,13 +128,16 @@ class EpisodeBatch:
             spec: of the environment, whose slots may be more; it says which actions point.
             keep_slots: for networks that know slots by their numbers.
         """
-        steps = max(int(self.filled_mask.any(dim=0).sum()), 1)
-        used = self.entity_mask[:, : steps + 1].any(dim=0).any(dim=0) | keep_slots
+        used = self.entity_mask.any(dim=0).any(dim=0) | keep_slots
         if spec.points:  # somebody who has gone since may have been meant by the action before
             before = spec.split(self.start_actions)[0]
-            used[before[before >= spec.basic] - spec.basic] = True
+            meant = used.new_zeros(1 + len(used)).index_fill(0, (before - spec.basic + 1).clamp(min=0).flatten(), True)
+            used |= meant[1:]
+        # what the host has to know of a batch on a GPU it asks at once
+        longest, count = torch.stack([self.filled_mask.any(dim=0).sum(), used[: self.agents].sum()]).tolist()
+        steps = max(longest, 1)
         slots = used.nonzero().squeeze(1)
-        agents = slots[slots < self.agents]
+        agents = slots[:count]
         if len(agents) == 0:  # keep one slot: an empty team axis has no meaning anywhere
             agents = slots.new_zeros(1)
             slots = torch.cat([agents, slots])

@@ -229,12 +229,12 @@ def cut(batch: EpisodeBatch, length: int) -> EpisodeBatch:
     pieces = -(-steps // length)
     missing = pieces * length - steps
     starts = torch.arange(pieces, device=batch.filled_mask.device) * length
-    real = starts < batch.filled_mask.sum(dim=1, keepdim=True)  # (B, pieces)
+    episode, piece = (starts < batch.filled_mask.sum(dim=1, keepdim=True)).nonzero(as_tuple=True)  # of those with steps
 
     def windows(value: Tensor, size: int) -> Tensor:
         """`value (B, T, ...)` -> `(pieces of all episodes, size, ...)`."""
         value = pad(value, [0, 0] * (value.dim() - 2) + [0, missing])
-        return value.unfold(1, size, length).movedim(-1, 2)[real]
+        return value.unfold(1, size, length).movedim(-1, 2)[episode, piece]
 
     values: dict[str, Tensor] = {}
     for name, value in batch.parts().items():
@@ -243,7 +243,7 @@ def cut(batch: EpisodeBatch, length: int) -> EpisodeBatch:
     avail = values["avail_mask"]
     avail[..., 0] |= ~avail.any(dim=-1)  # the padding added here
     start = torch.cat([batch.start_actions[:, None], batch.last_actions[:, length : pieces * length : length]], dim=1)
-    return EpisodeBatch(**values, start_actions=start[real])
+    return EpisodeBatch(**values, start_actions=start[episode, piece])
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -60,10 +60,14 @@ class Prepared(NamedTuple):
     batch: EpisodeBatch
     #: (M,) int64, where each row stands in the flattened (B * (T+1)) steps
     rows: Tensor
-    #: (M,) bool, rows that are followed by a played step; there are as many, in the same order, as in `follows`
+    #: (M,) bool, rows that are followed by a played step
+    acts_mask: Tensor
+    #: (S,) int64, which rows those are; numbers, because picking rows by a mask makes a GPU tell the host how many
     acts: Tensor
-    #: (M,) bool, rows that follow a played step
+    #: (S,) int64, the rows that follow the S played steps
     follows: Tensor
+    #: (S,) int64, where the played steps stand in the flattened (B * T) steps
+    steps: Tensor
     #: what agents read at the M rows
     read: Rows
     #: (M, E, I + P) what coach and mixer read
@@ -87,6 +91,10 @@ class Prepared(NamedTuple):
     def pack(self, steps: Tensor) -> Tensor:
         """(B, T+1, ...) -> (M, ...)."""
         return steps.flatten(0, 1).index_select(0, self.rows)
+
+    def played(self, steps: Tensor) -> Tensor:
+        """(B, T, ...) -> (S, ...)."""
+        return steps.flatten(0, 1)[self.steps]
 
     def unpack(self, rows: Tensor) -> Tensor:
         """(M, ...) -> (B, T+1, ...), zeros at padded steps."""
@@ -291,7 +299,8 @@ class EntityController(nn.Module, Controller):
         observed = torch.cat([filled[:, :1], filled], dim=1)  # the first observation, and one after every played step
         rows = observed.flatten().nonzero().squeeze(1)
         sequence, step = rows // observed.shape[1], rows % observed.shape[1]
-        acts = torch.cat([filled, torch.zeros_like(filled[:, :1])], dim=1).flatten()[rows]
+        acts_mask = torch.cat([filled, torch.zeros_like(filled[:, :1])], dim=1).flatten()[rows]
+        acts = acts_mask.nonzero().squeeze(1)
 
         def pack(steps: Tensor) -> Tensor:
             return steps.flatten(0, 1).index_select(0, rows)
@@ -303,8 +312,10 @@ class EntityController(nn.Module, Controller):
         return Prepared(
             batch=batch,
             rows=rows,
+            acts_mask=acts_mask,
             acts=acts,
-            follows=step > 0,
+            follows=acts + 1,
+            steps=(rows - sequence)[acts],
             read=self._told(read, private),
             state_inputs=with_private(read.inputs, private),
             private=private,
@@ -344,7 +355,7 @@ class EntityController(nn.Module, Controller):
         return Unroll(tuple(self.agent.values(states, data.agent_mask, None, seen) for states, seen in views))
 
     def values_at(self, data: Prepared, which: Tensor) -> Tensor:
-        """Values (S, A, U) at the rows where `which (M,)`, with gradients; without a memory no others are read."""
+        """Values (S, A, U) at the rows `which (S,)`, with gradients; without a memory no others are read."""
         agent = self.agent
         if agent.sizes.recurrent:
             return self.unroll(data).q[0][which]

@@ -18,7 +18,8 @@ from controllers.entity import EntityController, Prepared, Unroll
 from learners.learner import Learner, LearnerConfig, Metrics, whole
 from learners.returns import lambda_returns
 from modules.mixers.base import Imagined, Mixed, Mixer, MixerInputs
-from utils.masking import masked_argmax, masked_max, masked_mean
+from utils.masking import masked_argmax, masked_max
+from utils.means import share
 
 
 @dataclass(frozen=True)
@@ -72,24 +73,25 @@ class BellmanLearner(Learner):
         with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.config.amp):
             data, online, groups = self.passes(batch)
             loss, metrics = self._judge(data, online, groups)
-        grad_norm = self.descend(loss, "loss", metrics)
-        metrics = {"loss": loss.detach(), "grad_norm": grad_norm, **metrics, **self.improve(data, online)}
+        loss, grad_norm, metrics = self.descend(loss, "loss", metrics)
+        metrics = {"loss": loss, "grad_norm": grad_norm, **metrics, **self.improve(data, online)}
         self.updates += 1
         self._update_targets(episodes if self.config.target_update_unit == "episodes" else self.updates)
         return metrics
 
     def descend(
         self, loss: Tensor, name: str, figures: Metrics, parameters: Iterable[nn.Parameter] | None = None
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor, Metrics]:
         """One step of the optimiser down `loss`, for the parameters that it depends on, or for those of them that are
-        given; returns the gradient's norm before it was clipped. `name` and `figures` say what the loss is, and is made
-        of.
+        given. `name` and `figures` say what the loss is, and is made of.
+
+        Returns:
+            the loss, the gradient's norm before it was clipped, and the figures, of all ranks together
         """
-        self.optimiser.zero_grad()
-        loss.backward(inputs=None if parameters is None else list(parameters))
-        grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_norm_clip)
-        self.step({name: loss.detach(), f"gradient norm of the {name}": grad_norm.detach()}, figures)
-        return grad_norm.detach()
+        loss, figures = self.backward(loss, figures, parameters)
+        grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_norm_clip).detach()
+        self.step({name: loss, f"gradient norm of the {name}": grad_norm}, figures)
+        return loss, grad_norm, figures
 
     def loss(self, batch: EpisodeBatch) -> tuple[Tensor, Metrics]:
         """The scalar that the values' step of an update minimises, with gradients, and figures to log."""
@@ -108,7 +110,7 @@ class BellmanLearner(Learner):
         return self.objective(data, online, targets, groups)
 
     def improve(self, data: Prepared, online: Unroll) -> Metrics:
-        """Hook: steps that follow the one down `loss`, made of the same passes; figures to log."""
+        """Hook: steps that follow the one down `loss`, made of the same passes; figures to log, of all ranks."""
         return {}
 
     def groups(self, data: Prepared) -> tuple[Tensor, ...]:
@@ -122,9 +124,9 @@ class BellmanLearner(Learner):
         batch = data.batch
         next_value = self.next_value(data, online, self.target_pass(data, online))
         filled = batch.filled_mask
-        goes_on = torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1)[filled]
-        reward = batch.reward[filled]
-        discount = self.config.gamma * (~batch.terminated[filled]).to(reward.dtype)
+        goes_on = data.played(torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1))
+        reward = data.played(batch.reward)
+        discount = self.config.gamma * (~data.played(batch.terminated)).to(reward.dtype)
         if next_value.dim() > 1:
             goes_on = goes_on.unsqueeze(-1) & data.agent_mask[data.follows]
             reward, discount = reward.unsqueeze(-1), discount.unsqueeze(-1)
@@ -166,13 +168,13 @@ class BellmanLearner(Learner):
     # --- parts for hooks; S is the number of played steps, all of them real -----------------------------------------
 
     def mixer_inputs(self, data: Prepared, unrolled: Unroll, which: Tensor) -> MixerInputs:
-        """The state as mixers read it, at the rows where `which (M,)`."""
+        """The state as mixers read it, at the rows `which (S,)`."""
         encoding = None if unrolled.broadcast is None else unrolled.broadcast.encoding[which]
         return MixerInputs(data.state_inputs[which], data.entity_mask[which], encoding)
 
     def chosen(self, data: Prepared, q: Tensor) -> Tensor:
         """Values of the actions taken: `q (M, A, U)` -> (S, A)."""
-        actions = data.batch.actions[data.batch.filled_mask]
+        actions = data.played(data.batch.actions)
         return q[data.acts].gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
     def mix(self, data: Prepared, online: Unroll, chosen: Tensor, imagined: Imagined | None = None) -> Mixed:
@@ -199,8 +201,8 @@ class BellmanLearner(Learner):
 
     @staticmethod
     def mean(data: Prepared, values: Tensor) -> Tensor:
-        """Mean of `values (S,)`, or of `values (S, A)` over present agents."""
-        return values.mean() if values.dim() == 1 else masked_mean(values, data.agent_mask[data.acts])
+        """Mean of `values (S,)`, or of `values (S, A)` over present agents; with several ranks a share of it."""
+        return share(values, None if values.dim() == 1 else data.agent_mask[data.acts])
 
     # --- targets and checkpoints ----------------------------------------------------------------------------------
 

@@ -20,7 +20,8 @@ from learners.learner import Learner, LearnerConfig, Metrics
 from modules.mixers.base import Mixer
 from utils.config import Config as RunConfig
 from utils.errors import UserError
-from utils.masking import fill_illegal, lowest_legal, masked_argmax, masked_log_softmax, masked_mean, weighted_mean
+from utils.masking import fill_illegal, lowest_legal, masked_argmax, masked_log_softmax
+from utils.means import share, weighted_share
 
 
 @dataclass(frozen=True)
@@ -123,19 +124,18 @@ class CesmaLearner(Learner):
         """Make one update and return its figures."""
         with torch.autocast(self.controller.device.type, dtype=torch.bfloat16, enabled=self.config.amp):
             loss, metrics = self.loss(batch)
-        self.optimiser.zero_grad()
-        loss.backward()
+        loss, metrics = self.backward(loss, metrics)
         grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_norm_clip).detach()
-        self.step({"loss": loss.detach(), "gradient norm": grad_norm}, metrics)
+        self.step({"loss": loss, "gradient norm": grad_norm}, metrics)
         self.updates += 1
-        return {"loss": loss.detach(), "grad_norm": grad_norm, **metrics}
+        return {"loss": loss, "grad_norm": grad_norm, **metrics}
 
     def loss(self, batch: EpisodeBatch) -> tuple[Tensor, Metrics]:
         """The scalar that an update minimises, with gradients, and figures to log."""
         batch = batch if batch.labels is not None else self.label(batch)
         assert batch.labels is not None
         data, spec = self.controller.prepare(batch), self.controller.spec
-        labels, avail_mask = batch.labels[batch.filled_mask], data.pack(batch.avail_mask)[data.acts]
+        labels, avail_mask = data.played(batch.labels), data.pack(batch.avail_mask)[data.acts]
         log_policy = self._log_policy(data, avail_mask)
         counts = self._counts(data) & (labels >= 0)
         if spec.symbols and self.config.messages == "receivers":
@@ -144,14 +144,14 @@ class CesmaLearner(Learner):
             labels, avail_mask = spec.split(labels)[0], spec.legal_acts(avail_mask)
         told = labels.clamp(min=0).unsqueeze(-1)
         agrees = masked_argmax(log_policy, avail_mask) == labels
-        loss = -weighted_mean(log_policy.gather(-1, told).squeeze(-1), self.weights(labels, avail_mask, counts))
-        return loss, {"agreement": masked_mean(agrees.float(), counts), **self._each(log_policy, told, counts)}
+        loss = -weighted_share(log_policy.gather(-1, told).squeeze(-1), self.weights(labels, avail_mask, counts))
+        return loss, {"agreement": share(agrees.float(), counts), **self._each(log_policy, told, counts)}
 
     def _each(self, log_policy: Tensor, told: Tensor, counts: Tensor) -> Metrics:
         """The loss of each agent, where a slot is the same agent's in every episode."""
         if not self.controller.FIXED_SLOTS:
             return {}
-        losses = masked_mean(-log_policy.detach().gather(-1, told).squeeze(-1), counts, dim=0)
+        losses = share(-log_policy.detach().gather(-1, told).squeeze(-1), counts, dim=0)
         return {f"loss_of_agent_{slot}": loss for slot, loss in enumerate(losses)}
 
     def _log_policy(self, data: Prepared, avail_mask: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from controllers.entity import Prepared, Unroll
 from learners.base import BellmanConfig, BellmanLearner, Metrics
-from utils.masking import masked_mean
+from utils.means import share
 
 
 @dataclass(frozen=True)
@@ -37,4 +37,4 @@ class CollaqLearner(BellmanLearner):
         """Mean of `Q_collab(o_alone)**2` over the legal actions of present agents at played steps."""
         assert online.collab_alone is not None  # CONTROLLERS
         legal = data.pack(data.batch.avail_mask) & data.agent_mask.unsqueeze(-1)
-        return masked_mean(online.collab_alone[data.acts].float() ** 2, legal[data.acts])
+        return share(online.collab_alone[data.acts].float() ** 2, legal[data.acts])

@@ -12,7 +12,8 @@ from learners.base import BellmanConfig, BellmanLearner, Metrics
 from modules.coach import CoachSizes, Gaussian, Posterior
 from modules.layers.inputs import PairReader
 from modules.mixers.base import Mixer
-from utils.masking import full_view, masked_mean
+from utils.masking import full_view
+from utils.means import per, share
 
 #: bounds that the authors' code puts on a step's log-density per coordinate, and on the entropy per coordinate
 LOG_DENSITY_BOUNDS = (-1000.0, 0.0)
@@ -71,9 +72,9 @@ class CopaLearner(BellmanLearner):
 
     def entropy(self, data: Prepared, broadcast: Broadcast) -> Tensor:
         """Mean entropy per coordinate over the strategies sent at played steps."""
-        counts = broadcast.sent & data.acts.unsqueeze(-1)
+        counts = broadcast.sent & data.acts_mask.unsqueeze(-1)
         entropy = Gaussian(broadcast.mean, broadcast.log_variance).entropy().clamp(*ENTROPY_BOUNDS)
-        return masked_mean(entropy.mean(dim=-1), counts)
+        return share(entropy.mean(dim=-1), counts)
 
     def log_density(self, data: Prepared, broadcast: Broadcast) -> Tensor:
         """`log q(z | the state that it was made from, and what the agent then saw and did)`, mean over strategies sent.
@@ -91,8 +92,7 @@ class CopaLearner(BellmanLearner):
         judged = self.posterior(inputs[rows], masks[rows], None if pairs is None else pairs[rows])
         present = data.agent_mask[rows]
         log_density = judged.log_density(broadcast.strategy[rows]).clamp(*LOG_DENSITY_BOUNDS).sum(dim=-1)
-        sent = (broadcast.sent[rows] & present).sum().clamp(min=1)
-        return log_density.masked_fill(~present, 0.0).sum() / sent
+        return per(log_density.masked_fill(~present, 0.0).sum(), (broadcast.sent[rows] & present).sum())
 
     def _with_actions(self, data: Prepared) -> tuple[Tensor, Tensor | None]:
         """The state inputs with the action that was chosen next on each agent's row (M, E, I + P + W), and at whom it

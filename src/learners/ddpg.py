@@ -16,6 +16,7 @@ from learners.learner import Metrics
 from modules.critics.action_critics import Situation, make_critic
 from modules.mixers.base import Mixer
 from utils.masking import masked_argmax, masked_log_softmax, masked_mean, masked_softmax
+from utils.means import share
 
 #: Weight of the logits' mean square in what actors minimise, as in the authors' code: their scale stays where noise of
 #: scale 1 still turns an action.
@@ -81,7 +82,7 @@ class DdpgLearner(BellmanLearner):
         self, data: Prepared, online: Unroll, targets: Tensor, groups: tuple[Tensor, ...]
     ) -> tuple[Tensor, Metrics]:
         """The squared TD error of the actions that were taken."""
-        taken = self._one_hot(data, data.batch.actions[data.batch.filled_mask], data.acts)
+        taken = self._one_hot(data, data.played(data.batch.actions), data.acts)
         value = self.critic(situation(data, data.acts), taken)
         return self.td_loss(data, value, targets), self.figures(data, value, value, targets)
 
@@ -90,8 +91,8 @@ class DdpgLearner(BellmanLearner):
     def improve(self, data: Prepared, online: Unroll) -> Metrics:
         """A step of the actors up the critic."""
         loss, figures = self.policy_loss(data)
-        grad_norm = self.descend(loss, "policy_loss", figures, self.controller.parameters())
-        return {"policy_loss": loss.detach(), "policy_grad_norm": grad_norm, **figures}
+        loss, grad_norm, figures = self.descend(loss, "policy_loss", figures, self.controller.parameters())
+        return {"policy_loss": loss, "policy_grad_norm": grad_norm, **figures}
 
     def policy_loss(self, data: Prepared) -> tuple[Tensor, Metrics]:
         """`-Q(s, u)` for relaxed actions u that all agents draw from their policies as they are now; and the price of
@@ -106,7 +107,7 @@ class DdpgLearner(BellmanLearner):
         with torch.no_grad():
             log_policy = masked_log_softmax(logits, avail_mask)
             entropy = -(log_policy.exp() * log_policy).sum(dim=-1)
-            return loss, {"policy_entropy": masked_mean(entropy, present)}
+            return loss, {"policy_entropy": share(entropy, present)}
 
     def relaxed(self, logits: Tensor, avail_mask: Tensor) -> Tensor:
         """Gumbel-softmax at temperature 1 over the legal actions, as in the authors' code: (S, A, U) -> (S, A, U)."""
@@ -122,12 +123,12 @@ class DdpgLearner(BellmanLearner):
 
     @staticmethod
     def _one_hot(data: Prepared, actions: Tensor, which: Tensor) -> Tensor:
-        """`actions (S, A)` of the steps `which (M,)` -> (S, A, U), zeros for absent agents."""
+        """`actions (S, A)` at the rows `which (S,)` -> (S, A, U), zeros for absent agents."""
         hot = F.one_hot(actions, data.batch.avail_mask.shape[-1]).float()
         return hot.masked_fill(~data.agent_mask[which].unsqueeze(-1), 0.0)
 
 
 def situation(data: Prepared, which: Tensor) -> Situation:
-    """What critics read at the rows where `which (M,)`."""
+    """What critics read at the rows `which (S,)`."""
     parts = data.private, data.state_inputs, data.entity_mask, data.view_mask
     return Situation(data.read.at(which), *(part[which] for part in parts))

@@ -1,7 +1,7 @@
 """What every learner is: trained networks, one optimiser, and a state that can be saved and taken up again."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from components.episodes import EpisodeBatch
 from controllers.entity import EntityController
 from modules.mixers.base import Mixer
+from utils import ranks
 from utils.config import Config as RunConfig
 from utils.seeding import make_generator
 
@@ -154,6 +155,27 @@ class Learner(ABC):
             batch: on the learner's device; where it comes from, `ON_POLICY` says.
             episodes: collected so far.
         """
+
+    def backward(
+        self, loss: Tensor, figures: Metrics, parameters: Iterable[nn.Parameter] | None = None
+    ) -> tuple[Tensor, Metrics]:
+        """Take the gradients of `loss` for the parameters that it depends on, or for those of them that are given.
+
+        With several ranks `loss` and `figures` are this rank's shares (`utils.means`), and all of it is added up in one
+        message: afterwards gradients are those of the whole batch in every rank.
+
+        Returns:
+            loss and figures of the whole batch, detached
+        """
+        self.optimiser.zero_grad()
+        loss.backward(inputs=None if parameters is None else list(parameters))
+        learning = [parameter for parameter in self.parameters if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in learning if parameter.grad is not None]
+        summed = ranks.add_up([loss.detach(), *figures.values(), *gradients])
+        ahead = 1 + len(figures)
+        for parameter, gradient in zip(learning, summed[ahead:], strict=True):
+            parameter.grad = gradient
+        return summed[0], dict(zip(figures, summed[1:ahead], strict=True))
 
     def step(self, needed: Metrics, figures: Metrics) -> None:
         """A step of the optimiser along the gradients, which are nothing where a term in `needed` is not finite: what

@@ -13,7 +13,9 @@ from learners.learner import REPLAY_KEYS, TARGET_KEYS, Learner, LearnerConfig, M
 from learners.returns import lambda_returns
 from modules.critics.entity_critic import CriticSizes, EntityCritic
 from modules.mixers.base import Mixer
-from utils.masking import fill_illegal, masked_mean
+from utils import ranks
+from utils.masking import fill_illegal
+from utils.means import mean, per, share, variance
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,15 @@ class MappoLearner(Learner):
             for lesson in lessons:
                 with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.config.amp):
                     loss, metrics = self.loss(lesson)
-                self.optimiser.zero_grad()
-                loss.backward()
+                loss, metrics = self.backward(loss, metrics)
                 norms = {}
                 # each network by itself: they share no parameter, and with Adam need no weight between their losses
                 for name, module in self.modules().items():
                     norm = nn.utils.clip_grad_norm_(module.parameters(), self.config.grad_norm_clip)
                     norms[f"grad_norm_{name}"] = norm.detach()
-                self.step({"loss": loss.detach(), **norms}, metrics)
+                self.step({"loss": loss, **norms}, metrics)
                 self.updates += 1
-                passes.append({"loss": loss.detach(), **metrics, **norms})
+                passes.append({"loss": loss, **metrics, **norms})
         return {**mean_metrics(passes), **figures}
 
     # --- before the first pass --------------------------------------------------------------------------------------
@@ -112,15 +113,15 @@ class MappoLearner(Learner):
         advantages = torch.cat([lesson.advantages for lesson in lessons])
         # an advantage counts once for each agent that was there
         counts = torch.cat([lesson.data.agent_mask[lesson.data.acts].sum(dim=1) for lesson in lessons])
-        mean = (advantages * counts).sum() / counts.sum().clamp(min=1)
-        std = (((advantages - mean) ** 2 * counts).sum() / counts.sum().clamp(min=1)).sqrt()
+        centre = ranks.total(per((advantages * counts).sum(), counts.sum()))
+        std = ranks.total(per(((advantages - centre) ** 2 * counts).sum(), counts.sum())).sqrt()
         self.critic.norm.update(returns)
         figures = {
             "advantage_std": std,
-            "return_target_mean": returns.mean(),
-            "explained_variance": 1.0 - advantages.var(correction=0) / returns.var(correction=0).clamp(min=1e-8),
+            "return_target_mean": mean(returns),
+            "explained_variance": 1.0 - variance(advantages) / variance(returns).clamp(min=1e-8),
         }
-        scaled = [lesson._replace(advantages=(lesson.advantages - mean) / (std + 1e-8)) for lesson in lessons]
+        scaled = [lesson._replace(advantages=(lesson.advantages - centre) / (std + 1e-8)) for lesson in lessons]
         return scaled, figures
 
     def _judge(self, batch: EpisodeBatch) -> Lesson:
@@ -129,9 +130,9 @@ class MappoLearner(Learner):
         taken, _ = self.policies(data)
         value = self.critic.norm.denormalise(self.critic(data.state_inputs, data.entity_mask).float())
         filled = batch.filled_mask
-        goes_on = torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1)[filled]
-        reward = batch.reward[filled]
-        discount = self.config.gamma * (~batch.terminated[filled]).to(reward.dtype)
+        goes_on = data.played(torch.cat([filled[:, 1:], torch.zeros_like(filled[:, :1])], dim=1))
+        reward = data.played(batch.reward)
+        discount = self.config.gamma * (~data.played(batch.terminated)).to(reward.dtype)
         returns = lambda_returns(reward, discount, value[data.follows], goes_on, filled, self.config.gae_lambda)
         # generalised advantage estimation: the lambda-return less the value, which is the same sum
         return Lesson(data, taken, returns - value[data.acts], returns)
@@ -143,7 +144,7 @@ class MappoLearner(Learner):
         logits = self.controller.unroll(data, generator=self.generator).q[0][data.acts].float()
         avail_mask = data.pack(data.batch.avail_mask)[data.acts]
         log_probs = fill_illegal(logits, avail_mask).log_softmax(dim=-1)  # finite; its exponential is exactly 0
-        actions = data.batch.actions[data.batch.filled_mask]
+        actions = data.played(data.batch.actions)
         taken = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
         return taken, -(log_probs.exp() * log_probs).sum(dim=-1)
 
@@ -153,10 +154,10 @@ class MappoLearner(Learner):
         present = data.agent_mask[data.acts]
         taken, entropies = self.policies(data)
         log_ratio = taken - lesson.log_probs
-        policy_loss = -masked_mean(clipped(log_ratio.exp(), lesson.advantages.unsqueeze(-1), clip), present)
-        entropy = masked_mean(entropies, present)
+        policy_loss = -share(clipped(log_ratio.exp(), lesson.advantages.unsqueeze(-1), clip), present)
+        entropy = share(entropies, present)
         value = self.critic(data.state_inputs[data.acts], data.entity_mask[data.acts]).float()
-        value_loss = ((value - self.critic.norm.normalise(lesson.returns)) ** 2).mean()
+        value_loss = share((value - self.critic.norm.normalise(lesson.returns)) ** 2)
         loss = policy_loss - self.config.entropy_coef * entropy + value_loss
         with torch.no_grad():
             ratio = log_ratio.exp()
@@ -165,8 +166,8 @@ class MappoLearner(Learner):
                 "value_loss": value_loss,
                 "entropy": entropy,
                 # Schulman's estimate, which is never negative
-                "approx_kl": masked_mean(ratio - 1.0 - log_ratio, present),
-                "clip_fraction": masked_mean(((ratio - 1.0).abs() > clip).float(), present),
+                "approx_kl": share(ratio - 1.0 - log_ratio, present),
+                "clip_fraction": share(((ratio - 1.0).abs() > clip).float(), present),
             }
         return loss, {name: value.detach() for name, value in figures.items()}
 

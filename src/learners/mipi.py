@@ -17,7 +17,9 @@ from controllers.mipi import MipiController, only_itself
 from learners.base import BellmanLearner, Metrics
 from learners.refil import RefilConfig, RefilLearner
 from modules.agents.heads import ActionHead, Targets
+from utils import ranks
 from utils.masking import masked_log_softmax
+from utils.means import per
 
 
 @dataclass(frozen=True)
@@ -111,20 +113,15 @@ class MipiLearner(RefilLearner):
         """`ba_iterations` times a step of the marginal and one of the policy."""
         features = self.features(data, online)
         for _ in range(self.config.ba_iterations):
-            marginal_loss = self.marginal_loss(features)
-            self.descend(marginal_loss, "marginal_loss", {})
-            policy_loss = self.policy_loss(features)
-            self.descend(policy_loss, "policy_loss", {})
-        return {
-            "marginal_loss": marginal_loss.detach(),
-            "policy_loss": policy_loss.detach(),
-            **self.policy_figures(features),
-        }
+            marginal_loss, _, _ = self.descend(self.marginal_loss(features), "marginal_loss", {})
+            policy_loss, _, _ = self.descend(self.policy_loss(features), "policy_loss", {})
+        figures = ranks.totals(self.policy_figures(features))
+        return {"marginal_loss": marginal_loss, "policy_loss": policy_loss, **figures}
 
     def features(self, data: Prepared, online: Unroll) -> Features:
         """Cut what the policies learn from out of the passes of the critic."""
         assert online.states is not None
-        played = data.agent_mask & data.acts.unsqueeze(-1)
+        played = data.agent_mask & data.acts_mask.unsqueeze(-1)
         states = online.states[:, played].float()
         whole, imagined, own = views = self._policy_view, -1 if self.controller.alone else 1, -1
         avail_mask = data.pack(data.batch.avail_mask)[played]
@@ -138,7 +135,7 @@ class MipiLearner(RefilLearner):
             log_policy = self._log_policy(features.imagined, features.avail_mask, features.targets[1])
             policy = log_policy.exp() * features.avail_mask
         log_marginal = self._log_marginal(features.own, features.avail_mask, features.targets[2])
-        return -(policy * log_marginal).sum() / max(len(policy), 1)
+        return per(-(policy * log_marginal).sum(), len(policy))
 
     def policy_loss(self, features: Features) -> Tensor:
         """`E_u[alpha * log(pi(u|s) / pi(u|s+)) - Q(s, u)]` exactly, over all legal actions (equation 18)."""
@@ -146,17 +143,19 @@ class MipiLearner(RefilLearner):
             log_prior = self._log_prior(features.own, features.avail_mask, features.targets[2])
         log_policy = self._log_policy(features.whole, features.avail_mask, features.targets[0])
         cost = self.strength * (log_policy - log_prior) - features.utility
-        return (log_policy.exp() * features.avail_mask * cost).sum() / max(len(cost), 1)
+        return per((log_policy.exp() * features.avail_mask * cost).sum(), len(cost))
 
     @torch.no_grad()
     def policy_figures(self, features: Features) -> Metrics:
-        """Mutual information and entropy of the policies, in nats, means over present agents and played steps."""
+        """Mutual information and entropy of the policies, in nats, means over present agents and played steps; of
+        several ranks, this one's shares.
+        """
         log_policy = self._log_policy(features.whole, features.avail_mask, features.targets[0])
         log_marginal = self._log_marginal(features.own, features.avail_mask, features.targets[2])
         policy = log_policy.exp() * features.avail_mask
         return {
-            "mutual_information": (policy * (log_policy - log_marginal)).sum() / max(len(policy), 1),
-            "policy_entropy": -(policy * log_policy).sum() / max(len(policy), 1),
+            "mutual_information": per((policy * (log_policy - log_marginal)).sum(), len(policy)),
+            "policy_entropy": per(-(policy * log_policy).sum(), len(policy)),
         }
 
     @property

@@ -23,10 +23,11 @@ def lambda_returns(
         as `next_value`
     """
 
+    where = filled_mask.flatten().nonzero().squeeze(1)
+
     def dense(values: Tensor) -> Tensor:
-        steps = values.new_zeros(*filled_mask.shape, *values.shape[1:])
-        steps[filled_mask] = values
-        return steps
+        steps = values.new_zeros(filled_mask.numel(), *values.shape[1:]).index_copy(0, where, values)
+        return steps.unflatten(0, filled_mask.shape)
 
     reward, discount, value = dense(reward), dense(discount), dense(next_value)
     weight = dense(goes_on * td_lambda)
@@ -35,4 +36,4 @@ def lambda_returns(
     for t in reversed(range(filled_mask.shape[1])):
         ahead = reward[:, t] + discount[:, t] * torch.lerp(value[:, t], ahead, weight[:, t])
         returns[:, t] = ahead
-    return returns[filled_mask]
+    return returns.flatten(0, 1)[where]

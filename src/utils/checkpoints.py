@@ -44,7 +44,8 @@ def save_checkpoint(
 ) -> None:
     """Write each part of `state` as `<folder>/<name>.pt`; whoever looks at `folder` sees all of it or nothing.
 
-    An earlier checkpoint of that name is replaced; what killed runs left half-written is removed.
+    An earlier checkpoint of that name is replaced; what killed runs left half-written is removed. Ranks save together,
+    each of them parts of other names.
 
     Args:
         folder: `<models>/<run id>/<t_env>`; its parents are made.
@@ -66,20 +67,31 @@ def save_checkpoint(
 
 
 def _save(folder: Path, state: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _clean_up(folder.parent)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
+    from utils import ranks  # late, as torch
+
+    work = None
+    if ranks.first():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _clean_up(folder.parent)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
     try:
-        work.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp makes it private; a checkpoint is as open as its run
-        files = {name: _write_part(work / f"{name}.pt", part) for name, part in state.items()}
-        manifest = {"format": FORMAT, "muster": __version__, **facts, "files": files}
-        with open(work / MANIFEST, "w", encoding="utf-8") as file:
-            json.dump(manifest, file, indent=2)
-            _flush(file)
-        _sync_folder(work)
-        _move_into_place(work, folder)
+        if work is not None:  # mkdtemp makes it private; a checkpoint is as open as its run
+            work.chmod(folder.parent.stat().st_mode & 0o777)
+        place = ranks.told(work)
+        assert place is not None
+        every = ranks.gather({name: _write_part(place / f"{name}.pt", part) for name, part in state.items()})
+        if work is not None:
+            files = {name: entry for own in every for name, entry in own.items()}
+            manifest = {"format": FORMAT, "muster": __version__, **facts, "files": files}
+            with open(work / MANIFEST, "w", encoding="utf-8") as file:
+                json.dump(manifest, file, indent=2)
+                _flush(file)
+            _sync_folder(work)
+            _move_into_place(work, folder)
+        ranks.told(None)  # nobody goes on, or away, before it is there
     except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
         raise
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -36,9 +36,13 @@ class StopSignal:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self, final: bool = False) -> None:
-        """`final`: the program ends with this."""
-        self._final = final
+    def __init__(self, final: bool = False, quiet: bool = False) -> None:
+        """
+        Args:
+            final: the program ends with this.
+            quiet: another one says that it stops.
+        """
+        self._final, self._quiet = final, quiet
         #: True once somebody asked the run to stop.
         self.requested = False
         #: The first signal that came, or None.
@@ -68,6 +72,11 @@ class StopSignal:
         """
         return 128 + (self.signum if self.signum is not None else signal.SIGINT)
 
+    def join(self, signums: Iterable[int | None]) -> None:
+        """Stop for the signals `signums` that others have had (None: no signal) as for one of one's own."""
+        self.requested = True
+        self.signum = next((signum for signum in (self.signum, *signums) if signum is not None), None)
+
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.requested and signum == signal.SIGHUP:
             return
@@ -75,7 +84,7 @@ class StopSignal:
         self._count += 1
         if self.signum is None:
             self.signum = signum
-        if self._count == 1:
+        if self._count == 1 and not self._quiet:
             with contextlib.suppress(OSError):
                 # not print: the handler may have cut into another write to the same stream
                 os.write(2, b"\nstopping after this round; a second signal stops at once\n")

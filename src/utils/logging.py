@@ -227,6 +227,31 @@ class Recorder:
         self._metrics.close()
 
 
+class Silence(Recorder):
+    """Leaves nothing: of a rank for which another one tells."""
+
+    def __init__(self, run_dir: Path, run_id: str) -> None:
+        self.run_dir, self.run_id = run_dir, run_id
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        pass
+
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        pass
+
+    def part(self, name: str) -> "Recorder":
+        return self
+
+    def note(self, text: str) -> None:
+        pass
+
+    def progress(self, t_env: int, t_max: int, score: str = "") -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class _Part(Recorder):
     """Of one part of a run; the run's recorder is closed by whoever made it."""
 

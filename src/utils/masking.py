@@ -56,21 +56,34 @@ def _over_last_axis(function: Callable[..., Tensor], values: Tensor) -> Tensor:
     return function(columns, dim=0).t().reshape(values.shape)
 
 
-def masked_mean(values: Tensor, mask: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
-    """Mean of `values` where `mask` (same shape) is True, along `dim` (by default all axes); 0 where it never is."""
+def itself(count: Tensor) -> Tensor:
+    """`count` as it is."""
+    return count
+
+
+def masked_mean(
+    values: Tensor,
+    mask: Tensor,
+    dim: int | tuple[int, ...] | None = None,
+    counted: Callable[[Tensor], Tensor] = itself,
+) -> Tensor:
+    """Mean of `values` where `mask` (same shape) is True, along `dim` (by default all axes); 0 where it never is.
+
+    `counted`: how many there are in all, where `values` are a part of them (`utils.means`).
+    """
     # masked_fill and not a product: an absent entry may hold anything, inf and NaN included
     kept = values.masked_fill(~mask, 0.0)
     if dim is None:
-        return kept.sum() / mask.sum().clamp(min=1)
-    return kept.sum(dim=dim) / mask.sum(dim=dim).clamp(min=1)
+        return kept.sum() / counted(mask.sum()).clamp(min=1)
+    return kept.sum(dim=dim) / counted(mask.sum(dim=dim)).clamp(min=1)
 
 
-def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+def weighted_mean(values: Tensor, weights: Tensor, counted: Callable[[Tensor], Tensor] = itself) -> Tensor:
     """Mean of `values` by `weights` (same shape, at least 0); where a weight is 0 there may be anything, and where all
-    are, the mean is 0.
+    are, the mean is 0. `counted`: as for `masked_mean`.
     """
     kept = values.masked_fill(weights == 0, 0.0) * weights
-    total = weights.sum()
+    total = counted(weights.sum())
     return kept.sum() / torch.where(total > 0, total, 1.0)
 
 

@@ -366,7 +366,7 @@ def test_each_head_learns_from_its_own_view(imagine_critic):
     assert not torch.equal(views[1], views[2])
     with torch.no_grad():
         expected = learner.controller.unroll(data, views[1:]).states
-    played = data.agent_mask & data.acts.unsqueeze(-1)
+    played = data.agent_mask & data.acts_mask.unsqueeze(-1)
     for found, states in zip((features.whole, features.imagined, features.own), expected, strict=True):
         torch.testing.assert_close(found, states[played], rtol=1e-4, atol=1e-5)
 

@@ -56,3 +56,21 @@ def test_against_a_cell_step_by_step(density):
                     else:
                         state = torch.zeros(1, 4)
                         assert (states[view, b, t, a] == 0).all()
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_what_a_gpu_does_is_the_same(given):
+    """Values and gradients, from empty and from given states."""
+    torch.manual_seed(0)
+    layer = StreamGRU(3, 4).double()
+    streams = make_streams(torch.rand(3, 7, 2) < 0.7)
+    if given:
+        streams = streams._replace(start=torch.randn(streams.counts[0], 4).double())
+    x = torch.randn(2, 42, 3).double().requires_grad_()
+    found = []
+    for walk in (layer._recur, layer._packed):
+        layer._recur = walk
+        states = layer(x, streams)
+        found.append((states, *torch.autograd.grad((states**2).sum(), (x, *layer.parameters()))))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)

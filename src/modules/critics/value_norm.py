@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from utils.means import mean
+
 
 class ValueNorm(nn.Module):
     """Running mean and standard deviation of the returns, saved with the critic.
@@ -36,10 +38,10 @@ class ValueNorm(nn.Module):
 
     @torch.no_grad()
     def update(self, returns: Tensor) -> None:
-        """Take in `returns (S,)`, all of them of steps that were really played."""
+        """Take in `returns (S,)`, all of them of steps that were really played, and those of all other ranks."""
         returns = returns.double()
-        self.mean_sum.lerp_(returns.mean(), 1.0 - self.decay)
-        self.square_sum.lerp_((returns**2).mean(), 1.0 - self.decay)
+        self.mean_sum.lerp_(mean(returns), 1.0 - self.decay)
+        self.square_sum.lerp_(mean(returns**2), 1.0 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1.0 - self.decay)
 
     def normalise(self, returns: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
 
 from modules.layers.gru import recur
 from modules.layers.linear import normalised, scaled_linear
@@ -65,6 +66,18 @@ class StreamGRU(nn.Module):
             hidden = gates.new_zeros(max(counts, default=0), self.gru.hidden_size)
         return recur(gates, hidden.to(gates.dtype), of_state.to(gates.dtype), state_bias.to(gates.dtype), counts)
 
+    def _packed(self, inputs: Tensor, hidden: Tensor | None, counts: list[int]) -> Tensor:
+        """As `_recur`, by torch's own GRU, which on a GPU is cuDNN's: one call for all steps, where a walk through them
+        starts thousands of kernels. In the weights' type, whatever autocast says.
+        """
+        kind = self.gru.all_weights[0][0].dtype
+        with torch.autocast(inputs.device.type, enabled=False):
+            self.gru.flatten_parameters()  # a copied network's are no longer side by side
+            start = None if hidden is None else hidden.to(kind).unsqueeze(0)
+            states, _ = self.gru(PackedSequence(inputs.to(kind), torch.tensor(counts)), start)
+        packed: Tensor = states.data
+        return packed
+
     def step(self, x: Tensor, hidden: Tensor) -> Tensor:
         """One step: `x (..., I)`, `hidden (..., H)` -> the next state (..., H)."""
         state = hidden.reshape(-1, hidden.shape[-1])
@@ -86,7 +99,8 @@ class StreamGRU(nn.Module):
         rows = (streams.order.unsqueeze(1) + torch.arange(views, device=x.device) * steps).flatten()
         counts = [count * views for count in streams.counts]
         start = None if streams.start is None else streams.start.repeat_interleave(views, dim=0)
-        states = self._recur(x.flatten(0, 1).index_select(0, rows), start, counts)
+        walk = self._packed if x.is_cuda and counts else self._recur
+        states = walk(x.flatten(0, 1).index_select(0, rows), start, counts)
         result = states.new_zeros(views * steps, self.gru.hidden_size)
         return result.index_copy(0, rows, states).view(views, steps, -1)
 
