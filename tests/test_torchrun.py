@@ -88,7 +88,7 @@ def stopped_and_resumed(folder: Path, algorithm: str, settings: dict, stops: tup
 @pytest.mark.parametrize(
     ("algorithm", "settings", "stops"),
     [
-        ("mappo", {"rollout_steps": 4, "num_mini_batch": 2, "ppo_epochs": 1, "t_max": 130}, (12, 4, float("inf"))),
+        ("mappo", {"rollout_steps": 4, "num_mini_batch": 2, "ppo_epochs": 1, "t_max": 80}, (12, 4, float("inf"))),
         ("refil", {"buffer_dtype": "float16"}, (12, 4, float("inf"))),
     ],
 )
