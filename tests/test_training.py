@@ -272,7 +272,7 @@ def test_another_recipe_is_other_settings_from_here_on(tmp_path):
     fast.train(StopSignal())
     resumed = [*words, "t_max=80", f"checkpoint_path={fast.models}"]
     # what fits is resumed with the settings of now, and what they are called is told
-    other = Run(tmp_path, [*resumed, "target_values=pairs", "optimiser=adam"], 2)
+    other = Run(tmp_path, [*resumed, "target_values=pairs", "optimiser=adam", "recurrent=False"], 2)
     other.train(StopSignal())
     assert "recipe=paper from here on, fast before" in other.notes
     assert parts(other.folders()[-1])["settings"]["recipe"] == "paper"
