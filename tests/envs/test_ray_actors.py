@@ -173,9 +173,10 @@ def of_ray() -> dict[int, str]:
 def listening(process: int) -> list[str]:
     """Its listening sockets' addresses, in hexadecimal."""
     sockets = set()
-    for link in Path(f"/proc/{process}/fd").iterdir():
-        with suppress(FileNotFoundError):  # it has been closed
-            sockets.add(os.readlink(link))
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended: Ray lets idle workers go
+        for link in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(FileNotFoundError):  # it has been closed
+                sockets.add(os.readlink(link))
     lines = [
         line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
     ]
@@ -190,7 +191,10 @@ def test_ray_listens_on_localhost_alone_and_is_deaf_to_what_stops_a_run() -> Non
     assert addresses
     assert {address[-8:] for address in addresses} == {"0100007F"}  # 127.0.0.1, also as IPv6
     for process in processes:
-        fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+        try:
+            fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
         deaf = int(fields["SigBlk"], 16) | int(fields["SigIgn"], 16)
         assert [signum for signum in STOP_SIGNALS if not deaf & 1 << signum - 1] == [], processes[process]
 
