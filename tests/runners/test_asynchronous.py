@@ -136,6 +136,14 @@ def test_nobody_waits_for_the_slowest() -> None:
     assert [played.info["staleness"].tolist() for played in rounds] == [[0], [0], [1]]
 
 
+def test_an_episode_is_as_old_as_its_first_step() -> None:
+    # environment 1 plays a step in each round
+    player, _ = played_by([{0, 1}, {0, 1}, {0}, {0}, {0, 1}, {0}, {1}])
+    rounds = [player.play() for _ in range(3)]
+    assert [rewards(played) for played in rounds] == [[[0, 1]], [[10, 11]], [[100, 101, 102]]]
+    assert rounds[-1].info["staleness"].tolist() == [2]
+
+
 def test_a_round_of_two_takes_what_comes_first() -> None:
     player, _ = played_by([{0}] * 6, episodes=2)
     assert rewards(player.play()) == [[0, 1], [10, 11]]
