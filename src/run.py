@@ -9,7 +9,7 @@ import learners
 import memory
 from evaluating import evaluate
 from learners.experts import expert_config
-from shares import share
+from rank_settings import settings_of_rank
 from teaching import teach
 from training import Training
 from utils.allocator import keep_freed_memory
@@ -26,12 +26,12 @@ def check(config: Config) -> memory.Memory:
         UserError: names the setting and what would do.
     """
     builders.check(config)
-    own = share(config)
+    own = settings_of_rank(config)
     expert = expert_config(config) if teaches(config) else None
     if expert is not None:
         try:
             builders.check(expert)
-            memory.check(share(expert))
+            memory.check(settings_of_rank(expert))
         except UserError as error:
             raise UserError(f"expert={config.expert}: {error}") from None
     return memory.check(own)

@@ -22,9 +22,9 @@ from evaluating import (
     test,
 )
 from learners.learner import Learner, Metrics, whole
+from rank_settings import settings_of_rank
 from runners.asynchronous import Asynchronous
 from runners.runner import Rollout, Runner
-from shares import share
 from utils import ranks
 from utils.checkpoints import load_checkpoint, not_finite, save_checkpoint
 from utils.command_line import PAPER
@@ -43,7 +43,7 @@ class Training:
         settings = config.as_dict().items()
         places = ("_path", "_url", "init_from")
         self.settings = {key: value for key, value in settings if key != "env_args" and not key.endswith(places)}
-        config = share(config)
+        config = settings_of_rank(config)
         self.config, self.recorder, self.stop = config, recorder, stop
         apart = builders.is_batch(config)
         shared = builders.shares_slots(config)

@@ -15,7 +15,7 @@ from test_training import Run, StopAfter, parts
 from together import PATIENCE, Rank, started, together
 
 import main as command
-from shares import share
+from rank_settings import settings_of_rank
 from training import Training
 from utils import ranks
 from utils.config import load_config
@@ -242,9 +242,9 @@ def test_shares(tmp_path, monkeypatch, algorithm, settings, gpus, message):
     monkeypatch.setattr(torch.cuda, "device_count", answering(gpus))
     if message:
         with pytest.raises(UserError, match=message):
-            share(config)
+            settings_of_rank(config)
         return
-    own = share(config)
+    own = settings_of_rank(config)
     assert (own.batch_size_run, own.batch_size, own.buffer_size) == (2, 1, 8)
     assert own.device == ("cpu" if config.device == "cpu" else "cuda:1")
     assert (own.lr, own.t_max, own.command) == (config.lr, config.t_max, config.command)

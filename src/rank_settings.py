@@ -9,7 +9,7 @@ from utils.config import Config
 from utils.errors import UserError
 
 
-def share(config: Config) -> Config:
+def settings_of_rank(config: Config) -> Config:
     """The settings of this rank.
 
     Raises:
