@@ -92,8 +92,7 @@ class View:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._live is not None:
-            self._draw(self._look())
+        self._tell(self._look())  # what ended since the last look too
         with self._heard():
             if self._live is not None:
                 self._live.stop()
@@ -126,6 +125,13 @@ class View:
             return
         self._looked = now
         found = self._look()
+        self._tell(found)
+        if self._live is None and now >= self._summed + SUM:
+            self._summed = now
+            self.note(summary(found))
+
+    def _tell(self, found: Sequence[Standing]) -> None:
+        """Draw the table anew, or say in lines what has changed."""
         if self._live is not None:
             self._draw(found)
             return
@@ -133,9 +139,6 @@ class View:
             if standing.state != WAITING and self._told.get(standing.place) != (standing.state, standing.tries):
                 self._told[standing.place] = standing.state, standing.tries
                 self.note(" ".join([str(standing), *_place_of(standing)]))
-        if now >= self._summed + SUM:
-            self._summed = now
-            self.note(summary(found))
 
     def _look(self) -> list[Standing]:
         found = [standing for job in self._jobs for standing in standings(job.entry, self._results)]

@@ -102,6 +102,9 @@ def test_lines_tell_what_changes(tmp_path, monkeypatch):
         record(tmp_path, "RUNNING", 2)
         view.show()
         view.note("a note")
+        monkeypatch.setattr(live, "LOOK", float("inf"))
+        record(tmp_path, "FAILED", 2)
+        view.show()  # is too soon for another look; the end is not
     nothing = "0 of 100 steps, 0 updates"
     running = f"{PLACE}: {nothing}, running in process {facts['pid']} on {facts['host']}"
     assert said.getvalue().splitlines() == [
@@ -110,6 +113,7 @@ def test_lines_tell_what_changes(tmp_path, monkeypatch):
         f"{PLACE}: {nothing}, failed",
         f"{running} (try 2)",
         "a note",
+        f"{PLACE}: {nothing}, failed (try 2)",
     ]
 
 
