@@ -86,9 +86,9 @@ class HostedEnv(EntityEnv):
         """Send a command to worker `i`, which has answered the one before."""
 
     @abstractmethod
-    def _ready(self, workers: Collection[int], seconds: float, every: bool) -> Collection[int]:
+    def _ready(self, workers: Collection[int], seconds: float) -> Collection[int]:
         """Which of `workers`, who all have been asked, have something to `_take`: at the latest after so many seconds,
-        and before that as soon as any of them has (with `every`: all of them).
+        and before that as soon as any of them has.
         """
 
     @abstractmethod
@@ -193,7 +193,7 @@ class HostedEnv(EntityEnv):
         """
         with self._open():
             while not self._early:
-                self._hear(list(self._asked), every=False)
+                self._hear(list(self._asked))
         rows, self._early = sorted(self._early), set()
         return torch.tensor(rows, device=self.device)
 
@@ -203,12 +203,12 @@ class HostedEnv(EntityEnv):
         """Send `(command, value)` to the workers named, all before the first answer is awaited; return the answers."""
         with self._open():
             while outstanding := [i for i in values if i in self._asked]:
-                self._hear(outstanding, every=True)
+                self._hear(outstanding)
         self._ask(command, values)
         answers: dict[int, Any] = {}
         with self._open():
             while outstanding := [i for i in values if i not in answers]:
-                answers |= self._hear(outstanding, every=True)
+                answers |= self._hear(outstanding)
         if command in SHOWS:
             self._early -= answers.keys()
         return answers
@@ -219,12 +219,12 @@ class HostedEnv(EntityEnv):
                 self._asked[i], self._silence[i] = (command, value), 0.0
                 self._send(i, command, value)
 
-    def _hear(self, workers: Collection[int], every: bool) -> dict[int, Any]:
-        """Answers of `workers` (without `every`: at least one), or none for a tick; time steps go to their rows."""
+    def _hear(self, workers: Collection[int]) -> dict[int, Any]:
+        """Answers of `workers`, at least one or none for a tick; time steps go to their rows."""
         limits = {i: self._limit(i) for i in workers}
         tick = min(TICK, *limits.values())
         begun = time.monotonic()
-        ready = self._ready(workers, tick, every)
+        ready = self._ready(workers, tick)
         # no longer than it was waited: a run that was stopped by Ctrl-Z and goes on has waited for nobody meanwhile
         waited = min(time.monotonic() - begun, tick)
         answers: dict[int, Any] = {}

@@ -105,7 +105,7 @@ class WorkerEnv(HostedEnv):
         except OSError:
             raise self._died(i, command) from None
 
-    def _ready(self, workers: Collection[int], seconds: float, every: bool) -> Collection[int]:
+    def _ready(self, workers: Collection[int], seconds: float) -> Collection[int]:
         handles: dict[Any, int] = {self._pipes[i]: i for i in workers}
         handles.update({self._processes[i].sentinel: i for i in workers})
         return {handles[handle] for handle in wait(list(handles), seconds)}

@@ -1,8 +1,11 @@
 """Many single environments on the machines of a Ray cluster, behind the interface of one batch.
 
 An actor that dies, with its machine or by itself, is started anew by Ray, and costs the episode that it was playing:
-that one is `lost`, and drawn and played again. So whoever sends a command says which life of the actor it is meant for,
-and where in its random stream a new life begins: an answer that begins or ends an episode brings that along.
+that one is `lost`, and drawn and played again. An answer that begins or ends an episode brings along where in the
+random stream that is, and there a new life begins.
+
+Ray places actors, notices their deaths and starts them anew. Commands and answers go through a connection of their own,
+which every life of an actor makes once: through Ray a message costs a millisecond more.
 """
 
 import math
@@ -11,20 +14,22 @@ import pickle
 import time
 from collections.abc import Collection
 from contextlib import suppress
+from itertools import count
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
 import torch
 
 from envs.base import EntityEnv
-from envs.hosted import FOREVER, HostedEnv, Timeouts, WorkerError
+from envs.hosted import FOREVER, TICK, HostedEnv, Timeouts, WorkerError
 from envs.worker import NONE, SEEN, Worker
+from utils.doors import Address, Door, knock
 from utils.errors import RunFailed, one_line
 from utils.ray_shared import Connection
 
-#: In place of an answer: the episode that a step was meant for ended with the life before.
-ANEW = b"n"
-BORN_ANEW = "it was started anew"
+BROKEN = "its connection broke"
 
 
 class RayEnv(HostedEnv):
@@ -60,8 +65,21 @@ class RayEnv(HostedEnv):
             WorkerError: its actor does not start, or dies again and again.
         """
         super().__init__(num_envs, seed, device, timeouts)
-        #: which life of each actor is spoken to; "": one that is to take up `_origins`
-        self._lives = [""] * num_envs
+        #: connections to those that live
+        self._pipes: dict[int, Pipe] = {}
+        #: where their lives are led
+        self._names = [""] * num_envs
+        #: Ray's view of their lives: each one is a call, which ends with it
+        self._calls: dict[int, Any] = {}
+        #: number of a call -> the actor that is to connect
+        self._expected: dict[int, int] = {}
+        self._numbers = count()
+        #: when an actor that does not live is called (again)
+        self._due: dict[int, float] = {}
+        #: given up by us, and why
+        self._dropped: dict[int, str] = {}
+        #: when Ray was asked last who has died
+        self._looked = 0.0
         #: the states, pickled, from which their episodes were drawn, or the next ones will be
         self._origins: list[bytes | None] = [None] * num_envs
         #: deaths, of all actors
@@ -69,19 +87,14 @@ class RayEnv(HostedEnv):
         self._in_a_row = np.zeros(num_envs, dtype=np.int64)
         #: games that earlier lives started anew
         self._earlier = np.zeros(num_envs, dtype=np.int64)
-        self._answers: dict[int, Any] = {}
-        #: those that have come
-        self._messages: dict[int, bytes] = {}
-        #: when an actor that is not there yet is asked again
-        self._again: dict[int, float] = {}
         self._connection = Connection("runner=ray")
         self._ray = self._connection.ray
+        self._door = Door(self._ray.util.get_node_ip_address())
         self._actors: list[Any] = []
         options = {
             "num_cpus": 0 if self._connection.local else 1,
             "max_restarts": -1,
             "scheduling_strategy": "SPREAD",
-            "enable_task_events": False,  # a third of what a message costs
         }
         try:
             actor = self._ray.remote(_Actor).options(**options)
@@ -99,6 +112,9 @@ class RayEnv(HostedEnv):
     def close(self) -> None:
         """End the actors: those that are still busy after `GRACE` are killed. Idempotent."""
         actors, self._actors = self._actors, []
+        self._door.close()
+        for pipe in self._pipes.values():
+            pipe.close()
         with suppress(self._ray.exceptions.RayError):  # of a Ray that is gone itself
             goodbyes = [actor.close.remote() for actor in actors]
             if goodbyes:
@@ -114,71 +130,101 @@ class RayEnv(HostedEnv):
         return bool(self._actors)
 
     def _send(self, i: int, command: str, value: Any) -> None:
-        if not self._lives[i]:  # greeted first, until it is there
-            command, value = "start", None
-        origin = None if command == "step" else self._origins[i]
-        message = pickle.dumps((self._lives[i], origin, command, value), protocol=pickle.HIGHEST_PROTOCOL)
-        self._answers[i] = self._actors[i].answer.remote(message)
+        if i in self._pipes:
+            self._tell(i)
+        else:  # told as soon as it lives
+            self._due.setdefault(i, 0.0)
 
-    def _ready(self, workers: Collection[int], seconds: float, every: bool) -> Collection[int]:
+    def _tell(self, i: int, origin: bytes | None = None) -> None:
+        message = pickle.dumps((origin, *self._asked[i]), protocol=pickle.HIGHEST_PROTOCOL)
+        with suppress(OSError):  # it is dead: `_take` finds out
+            self._pipes[i].send_bytes(message)
+
+    def _ready(self, workers: Collection[int], seconds: float) -> Collection[int]:
         now = time.monotonic()
-        for i in [i for i in workers if self._again.get(i, math.inf) <= now]:
-            del self._again[i]
-            self._send(i, *self._asked[i])
-        answers = {self._answers[i]: i for i in workers if i in self._answers}
-        if len(answers) < len(workers):
-            seconds = min(seconds, self.PAUSE)
-        if not answers:
-            time.sleep(seconds)
-            return []
-        refs = list(answers)
-        if not every:
-            self._ray.wait(refs, timeout=seconds)
-        ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=seconds if every else 0)
-        with suppress(self._ray.exceptions.RayError):  # of one of them, which `_take` looks for
-            self._messages.update(zip((answers[ref] for ref in ready), self._ray.get(ready), strict=True))
-        return [answers[answer] for answer in ready]
+        self._call([i for i in workers if self._due.get(i, math.inf) <= now])
+        pipes = {self._pipes[i]: i for i in workers if i in self._pipes}
+        coming = len(pipes) < len(workers)
+        door = self._door.fileno()
+        heard = wait([*pipes, door], min(seconds, self.PAUSE)) if coming else wait(list(pipes), seconds)
+        if door in heard:
+            self._admit()
+        ready = {pipes[pipe] for pipe in heard if isinstance(pipe, Pipe)}
+        if coming or now >= self._looked + TICK:
+            self._looked = now
+            ready |= self._ended(workers)
+        return ready
+
+    def _call(self, actors: Collection[int]) -> None:
+        for i in actors:
+            del self._due[i]
+            number = next(self._numbers)
+            self._expected[number] = i
+            self._calls[i] = self._actors[i].live.remote(self._door.address, number)
+
+    def _admit(self) -> None:
+        visitor = self._door.admit()
+        if visitor is None:
+            return
+        i = self._expected.pop(visitor.number, None)
+        if i is None:  # it was called again meanwhile
+            visitor.connection.close()
+            return
+        self._pipes[i], self._names[i], self._silence[i] = visitor.connection, visitor.name, 0.0
+        self._tell(i, self._origins[i])
+
+    def _ended(self, workers: Collection[int]) -> set[int]:
+        """Those of these whose lives have ended, whether or not their connections show it."""
+        calls = {self._calls[i]: i for i in workers if i in self._calls}
+        ended, _ = self._ray.wait(list(calls), num_returns=len(calls), timeout=0) if calls else ([], [])
+        return {calls[call] for call in ended} | self._dropped.keys() & set(workers)
 
     def _take(self, i: int) -> bytes | None:
-        command, value = self._asked[i]
+        if i in self._pipes and i not in self._dropped:
+            with suppress(EOFError, OSError):
+                if self._pipes[i].poll():
+                    answer, origin = pickle.loads(self._pipes[i].recv_bytes())
+                    if origin is not None:
+                        self._origins[i] = origin
+                    return bytes(answer)
+        return self._fell(i, self._dropped.pop(i, "") or self._why(i))
+
+    def _why(self, i: int) -> Exception | str:
+        """How the life of actor `i` ended.
+
+        Raises:
+            WorkerError: for good.
+        """
         errors = self._ray.exceptions
-        answer = self._answers.pop(i)
         try:
-            message = self._messages.pop(i) if i in self._messages else self._ray.get(answer)
-        except errors.ActorDiedError as error:  # for good: not even its code can be imported, for instance
-            raise WorkerError(f"{self._name(i)} died during {command}: {_gist(error)}") from None
+            self._ray.get(self._calls[i], timeout=0)
+        except errors.ActorDiedError as error:  # not even its code can be imported, for instance
+            raise WorkerError(f"{self._name(i)} died during {self._asked[i][0]}: {_gist(error)}") from None
+        except errors.GetTimeoutError:  # Ray has not noticed yet
+            return BROKEN
         except errors.RayTaskError:
             raise
         except errors.RayError as error:
-            return self._fell(i, error)
-        life, answer, origin = pickle.loads(message)
-        if answer == ANEW:
-            return self._fell(i, BORN_ANEW)
-        if not self._lives[i]:
-            self._lives[i] = life
-            if command != "start":
-                self._send(i, command, value)
-                return None
-        elif life != self._lives[i]:  # it died while nobody asked for anything
-            self._count_death(i, BORN_ANEW)
-            self._lives[i] = life
-            if command != "reset":
-                self._rows[i] = self._lost(i)
-        if origin is not None:
-            self._origins[i] = origin
-        return bytes(answer)
+            return error
+        return BROKEN
 
     def _fell(self, i: int, reason: Exception | str) -> bytes | None:
-        """What is made of a call that actor `i` did not survive, or that came before it lives again."""
+        """What is made of the command that actor `i` does not live to answer; it is to live again."""
         command, _ = self._asked[i]
         if command in ("render", "scene"):  # of an episode that is gone
             raise WorkerError(f"{self._name(i)} died during {command}: {_gist(reason)}")
-        if self._lives[i]:
-            self._count_death(i, reason)
-            self._lives[i], self._silence[i] = "", 0.0
+        self._expected = {number: actor for number, actor in self._expected.items() if actor != i}
+        self._calls.pop(i, None)
+        self._due[i] = time.monotonic() + self.PAUSE
+        if i not in self._pipes:  # it had not begun
+            return None
+        self._pipes.pop(i).close()
+        self._count_death(i, reason)
+        self._names[i], self._silence[i] = "", 0.0
         if command == "step":
             return SEEN + self._lost(i).tobytes()
-        self._again[i] = time.monotonic() + self.PAUSE
+        if command not in ("start", "reset"):
+            self._rows[i] = self._lost(i)
         return None
 
     def _count_death(self, i: int, reason: Exception | str) -> None:
@@ -209,7 +255,7 @@ class RayEnv(HostedEnv):
         return value
 
     def _limit(self, i: int) -> float:
-        if self._lives[i]:
+        if i in self._pipes:
             return self.timeouts.step
         return self.timeouts.start + (0.0 if self._asked[i][0] == "start" else self.timeouts.step)
 
@@ -223,12 +269,16 @@ class RayEnv(HostedEnv):
                     f"{self._name(i)} hangs: no answer for {limit:g} s during start; {places}lower batch_size_run, or "
                     "set a longer worker_start_timeout"
                 )
-            self._count_death(i, f"no answer for {limit:g} s; if it is only slow, set a longer worker_step_timeout")
-            self._lives[i], self._silence[i] = "", 0.0
+            self._silence[i] = 0.0
+            reason = f"no answer for {limit:g} s; if it is only slow, set a longer worker_step_timeout"
+            if i in self._pipes:
+                self._dropped[i] = reason
+            else:
+                self._count_death(i, reason)
             self._ray.kill(self._actors[i], no_restart=False)
 
     def _name(self, i: int) -> str:
-        return f"worker {i}" + (f" ({self._lives[i].partition('/')[0]})" if self._lives[i] else "")
+        return f"worker {i}" + (f" ({self._names[i]})" if self._names[i] else "")
 
 
 def _gist(reason: Exception | str) -> str:
@@ -240,34 +290,31 @@ def _gist(reason: Exception | str) -> str:
 class _Actor:
     """A worker that may die, and live again."""
 
+    #: seconds that a connection may take
+    PATIENCE = 10.0
+
     def __init__(self, env_class: Any, args: Any, seed: int) -> None:
         import ray
 
-        self._life = f"pid {os.getpid()} on {ray.util.get_node_ip_address()}/{os.urandom(8).hex()}"
+        self._name = f"pid {os.getpid()} on {ray.util.get_node_ip_address()}"
         self._worker = Worker(env_class, args, seed)
 
-    def answer(self, message: bytes) -> bytes:
-        """What `_answer` says to what `message` holds; Ray carries nothing as fast as bytes."""
-        return pickle.dumps(self._answer(*pickle.loads(message)), protocol=pickle.HIGHEST_PROTOCOL)
+    def live(self, address: Address, number: int) -> None:
+        """Answer who is at `address`, where this actor comes as `number`, for as long as the connection holds."""
+        with suppress(EOFError, OSError), knock(address, number, self._name, self.PATIENCE) as pipe:
+            while True:
+                origin, command, value = pickle.loads(pipe.recv_bytes())
+                if origin is not None:
+                    self._worker.answer("load_state_dict", pickle.loads(origin))
+                pipe.send_bytes(pickle.dumps(self._answer(command, value), protocol=pickle.HIGHEST_PROTOCOL))
 
-    def _answer(self, life: str, origin: bytes | None, command: str, value: Any) -> tuple[str, bytes, bytes | None]:
-        """This life, the worker's answer, and the state that the next life begins with, where that changes.
-
-        Args:
-            life: of which the command is asked.
-            origin: the state to begin with, if it is another.
-            command, value: as for `Worker.answer`.
-        """
-        if life != self._life:
-            if command == "step":
-                return self._life, ANEW, None
-            if origin is not None:
-                self._worker.answer("load_state_dict", pickle.loads(origin))
+    def _answer(self, command: str, value: Any) -> tuple[bytes, bytes | None]:
+        """The worker's answer, and the state that another life would begin with, where that changes."""
         before = self._state() if command == "reset" else None
         answer = self._worker.answer(command, value)
-        if command in ("seed", "load_state_dict") or (command == "step" and self._worker.over):
+        if command in ("start", "seed", "load_state_dict") or (command == "step" and self._worker.over):
             before = self._state()
-        return self._life, answer, before
+        return answer, before
 
     def close(self) -> None:
         """End the environment."""

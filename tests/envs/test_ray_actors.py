@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -57,7 +58,7 @@ def workers() -> Iterator[WorkerEnv]:
 
 
 def pid(env: RayEnv, i: int) -> int:
-    return int(env._lives[i].split()[1])
+    return int(env._names[i].split()[1])
 
 
 def together(*envs: Any) -> None:
@@ -121,6 +122,38 @@ def test_an_actor_that_dies_or_hangs_in_mid_episode_costs_nothing_but_time(
     assert actors.lost is not None
     assert gone(old)
     assert pid(actors, 1) != old
+
+
+def test_a_connection_that_breaks_costs_the_episode(actors: RayEnv, workers: WorkerEnv) -> None:
+    together(actors, workers)
+    before, old = actors.restarts, pid(actors, 0)
+
+    def breaks() -> None:
+        with socket.socket(fileno=os.dup(actors._pipes[0].fileno())) as ours:
+            ours.shutdown(socket.SHUT_RDWR)
+
+    one = Runner(actors, Disturbed(actors.spec, breaks), seed=5)
+    other = Runner(workers, ScriptedController(reading_team(workers.spec)), seed=5)
+    for _ in range(2):
+        assert_same(one.play(), other.play())
+    assert actors.restarts == before + 1
+    assert pid(actors, 0) == old
+
+
+def test_an_actor_that_dies_before_its_state_is_asked_for_has_lost_its_episode(actors: RayEnv) -> None:
+    actors.seed(17)
+    first = actors.reset()
+    before, old = actors.restarts, pid(actors, 1)
+    os.kill(old, signal.SIGKILL)
+    state = actors.state_dict()
+    assert actors.seen().truncated.tolist() == [False, True]
+    assert actors.lost is not None
+    assert actors.lost.tolist() == [False, True]
+    assert actors.restarts == before + 1
+    actors.load_state_dict(state)
+    again = actors.reset()  # of the one that is lost: the same episode; of the other: its next
+    assert torch.equal(again.entities[1], first.entities[1])
+    assert not torch.equal(again.entities[0], first.entities[0])
 
 
 def test_an_actor_that_dies_between_episodes_goes_on_with_the_next(actors: RayEnv, workers: WorkerEnv) -> None:

@@ -84,12 +84,18 @@ class Here(HostedEnv):
         self.turns: list[set[int]] = []
         self._meet()
 
+    def _exchange(self, command: str, values: Any) -> dict[int, Any]:
+        turns, self.turns = self.turns, list[set[int]]()  # of those alone who do not wait for all
+        answers = super()._exchange(command, values)
+        self.turns = turns
+        return answers
+
     def _send(self, i: int, command: str, value: Any) -> None:
         assert i not in self.answers
         self.answers[i] = self.workers[i].answer(command, value)
 
-    def _ready(self, workers: Collection[int], seconds: float, every: bool) -> Collection[int]:
-        turn = self.turns.pop(0) if self.turns and not every else {0, 1}
+    def _ready(self, workers: Collection[int], seconds: float) -> Collection[int]:
+        turn = self.turns.pop(0) if self.turns else {0, 1}
         return turn & self.answers.keys() & set(workers)
 
     def _take(self, i: int) -> bytes:
