@@ -1,11 +1,10 @@
 """Many single environments on the machines of a Ray cluster, behind the interface of one batch.
 
-An actor that dies, with its machine or by itself, is started anew by Ray, and costs the episode that it was playing:
-that one is `lost`, and drawn and played again. An answer that begins or ends an episode brings along where in the
-random stream that is, and there a new life begins.
+Ray places actors and gives a new life to those that die, with their machine or by themselves. Commands and answers go
+through a connection that every life makes once: through Ray a message costs a millisecond more.
 
-Ray places actors, notices their deaths and starts them anew. Commands and answers go through a connection of their own,
-which every life of an actor makes once: through Ray a message costs a millisecond more.
+A death costs the episode that was being played: that one is `lost`, and drawn and played again. An answer that begins
+or ends an episode brings along where in the random stream that is, and there a new life begins.
 """
 
 import math
@@ -26,7 +25,7 @@ from envs.base import EntityEnv
 from envs.hosted import FOREVER, TICK, HostedEnv, Timeouts, WorkerError
 from envs.worker import NONE, SEEN, Worker
 from utils.doors import Address, Door, knock
-from utils.errors import RunFailed, one_line
+from utils.errors import RunFailed, UserError, one_line
 from utils.ray_shared import Connection
 
 BROKEN = "its connection broke"
@@ -89,8 +88,13 @@ class RayEnv(HostedEnv):
         self._earlier = np.zeros(num_envs, dtype=np.int64)
         self._connection = Connection("runner=ray")
         self._ray = self._connection.ray
-        self._door = Door(self._ray.util.get_node_ip_address())
         self._actors: list[Any] = []
+        host = self._ray.util.get_node_ip_address()
+        try:
+            self._door = Door(host)
+        except OSError as error:
+            self._connection.close()
+            raise UserError(f"runner=ray: cannot listen at {host}, this machine's address in Ray ({error})") from None
         options = {
             "num_cpus": 0 if self._connection.local else 1,
             "max_restarts": -1,

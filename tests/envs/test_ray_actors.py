@@ -24,7 +24,7 @@ from envs.hosted import Timeouts
 from envs.hosts import WorkerEnv
 from envs.ray_actors import RayEnv
 from runners.runner import Rollout, Runner
-from utils.errors import RunFailed
+from utils.errors import RunFailed, UserError
 from utils.interrupt import STOP_SIGNALS
 from utils.ray_shared import Connection
 
@@ -164,6 +164,14 @@ def test_an_actor_that_dies_between_episodes_goes_on_with_the_next(actors: RayEn
     os.kill(pid(actors, 0), signal.SIGKILL)
     assert_same(one.play(), other.play())
     assert actors.restarts == before + 1
+
+
+def test_an_address_that_is_not_this_machines(local: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local.ray.util, "get_node_ip_address", lambda: "192.0.2.1")  # nobody's
+    holders = Connection._holders
+    with pytest.raises(UserError, match=r"runner=ray: cannot listen at 192\.0\.2\.1, this machine's address in Ray \("):
+        RayEnv(ToyEnv, ARGS, 1, 0)
+    assert Connection._holders == holders
 
 
 class DiesInStep(ToyEnv):
