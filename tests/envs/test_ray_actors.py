@@ -1,5 +1,6 @@
 """Environments as actors of Ray: the episodes of worker processes, whatever dies; and nothing that listens or stays."""
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -138,6 +139,27 @@ def test_a_connection_that_breaks_costs_the_episode(actors: RayEnv, workers: Wor
         assert_same(one.play(), other.play())
     assert actors.restarts == before + 1
     assert pid(actors, 0) == old
+
+
+def test_a_death_that_its_connection_does_not_show_is_seen_by_ray(
+    actors: RayEnv, workers: WorkerEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors, "timeouts", Timeouts(PATIENCE, 10 * PATIENCE))
+    together(actors, workers)
+    before, old = actors.restarts, pid(actors, 0)
+    silent, other = multiprocessing.Pipe()
+
+    def vanish() -> None:
+        actors._pipes[0].close()
+        actors._pipes[0] = silent
+        os.kill(old, signal.SIGKILL)
+
+    one = Runner(actors, Disturbed(actors.spec, vanish), seed=5)
+    two = Runner(workers, ScriptedController(reading_team(workers.spec)), seed=5)
+    for _ in range(2):
+        assert_same(one.play(), two.play())
+    assert actors.restarts == before + 1
+    other.close()
 
 
 def test_an_actor_that_dies_before_its_state_is_asked_for_has_lost_its_episode(actors: RayEnv) -> None:
