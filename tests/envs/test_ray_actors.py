@@ -28,6 +28,7 @@ from runners.runner import Rollout, Runner
 from utils.errors import RunFailed, UserError
 from utils.interrupt import STOP_SIGNALS
 from utils.ray_shared import Connection
+from utils.seeding import make_generator
 
 pytestmark = pytest.mark.slow
 
@@ -194,6 +195,30 @@ def test_an_address_that_is_not_this_machines(local: Connection, monkeypatch: py
     with pytest.raises(UserError, match=r"runner=ray: cannot listen at 192\.0\.2\.1, this machine's address in Ray \("):
         RayEnv(ToyEnv, ARGS, 1, 0)
     assert Connection._holders == holders
+
+
+class StartsAnew(ToyEnv):
+    """Needs a new game for every episode."""
+
+    restarts: int | None = 0
+
+    def _reset(self, env_mask: torch.Tensor, team: str | None) -> TimeStep:
+        assert self.restarts is not None
+        self.restarts += 1
+        return super()._reset(env_mask, team)
+
+
+@pytest.mark.usefixtures("local")
+def test_games_that_earlier_lives_started_anew_count() -> None:
+    with RayEnv(StartsAnew, ARGS, 1, 0) as env:
+        seen = env.reset()
+        seen = env.reset()
+        assert env.restarts == 2
+        os.kill(pid(env, 0), signal.SIGKILL)
+        env.step(reading_team(env.spec)(seen, make_generator(0)))
+        assert env.restarts == 3  # the actor's death
+        env.reset()
+        assert env.restarts == 4  # two of the first life, its death, and one of the second
 
 
 class DiesInStep(ToyEnv):
