@@ -141,8 +141,10 @@ class RayEnv(HostedEnv):
 
     def _tell(self, i: int, origin: bytes | None = None) -> None:
         message = pickle.dumps((origin, *self._asked[i]), protocol=pickle.HIGHEST_PROTOCOL)
-        with suppress(OSError):  # it is dead: `_take` finds out
+        try:
             self._pipes[i].send_bytes(message)
+        except OSError:  # it is dead, or has half a message and waits for the rest
+            self._dropped[i] = BROKEN
 
     def _ready(self, workers: Collection[int], seconds: float) -> Collection[int]:
         now = time.monotonic()

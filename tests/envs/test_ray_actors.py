@@ -1,5 +1,6 @@
 """Environments as actors of Ray: the episodes of worker processes, whatever dies; and nothing that listens or stays."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -140,6 +141,25 @@ def test_a_connection_that_breaks_costs_the_episode(actors: RayEnv, workers: Wor
         assert_same(one.play(), other.play())
     assert actors.restarts == before + 1
     assert pid(actors, 0) == old
+
+
+def test_half_a_command_is_not_waited_for(actors: RayEnv, workers: WorkerEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actors, "timeouts", Timeouts(PATIENCE, PATIENCE))
+    together(actors, workers)
+    before, old = actors.restarts, pid(actors, 0)
+
+    def stall() -> None:
+        def send_bytes(message: bytes) -> None:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+        monkeypatch.setattr(actors._pipes[0], "send_bytes", send_bytes)
+
+    one = Runner(actors, Disturbed(actors.spec, stall), seed=5)
+    other = Runner(workers, ScriptedController(reading_team(workers.spec)), seed=5)
+    for _ in range(2):
+        assert_same(one.play(), other.play())
+    assert actors.restarts == before + 1
+    assert pid(actors, 0) == old  # it was not killed for its silence
 
 
 def test_a_death_that_its_connection_does_not_show_is_seen_by_ray(
