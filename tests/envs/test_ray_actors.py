@@ -144,7 +144,7 @@ def test_a_connection_that_breaks_costs_the_episode(actors: RayEnv, workers: Wor
 
 
 def test_half_a_command_is_not_waited_for(actors: RayEnv, workers: WorkerEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actors, "timeouts", Timeouts(PATIENCE, PATIENCE))
+    monkeypatch.setattr(actors, "timeouts", Timeouts(PATIENCE, 30.0))
     together(actors, workers)
     before, old = actors.restarts, pid(actors, 0)
 
