@@ -70,11 +70,15 @@ class Mongo:
 
     def hang(self) -> None:
         """Let it stop where it is: connections stay, new ones come about, and nobody answers."""
-        self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        # The signal stops one thread after the other, and any of them may still answer: wait for the last.
+        os.waitpid(self._process.pid, os.WUNTRACED)
 
     def go_on(self) -> None:
         """Let it answer again, also what it was asked in the meantime."""
-        self._signal(signal.SIGCONT)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def plan(self, *faults: Fault) -> None:
         """Let these faults happen from now on, and no earlier ones."""
@@ -83,10 +87,6 @@ class Mongo:
     def commands(self) -> Sequence[str]:
         """The names of the commands that it was sent, over all its lives."""
         return (self.folder / "commands").read_text().splitlines()
-
-    def _signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
 
     def __enter__(self) -> "Mongo":
         return self
