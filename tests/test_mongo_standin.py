@@ -515,7 +515,7 @@ def test_who_watches_is_told_again_and_again(url):
     listener = Listener()
     with pymongo.MongoClient(url, heartbeatFrequencyMS=500, event_listeners=[listener]) as client:
         client.admin.command("ping")
-        for _ in range(100):
+        for _ in range(600):
             if listener.awaited > 1:
                 break
             time.sleep(0.05)

@@ -186,13 +186,13 @@ def test_the_commands_are_noted_and_the_server_ends_with_its_parent(tmp_path):
         assert server.commands().count("insert") == 1
         process = server._process
         process.stdin.close()
-        assert process.wait(timeout=5) == 0
+        assert process.wait(timeout=60) == 0
         assert Path(tmp_path / "data.sqlite").exists()
 
 
 def _until(holds) -> None:
     """Wait until a client has found its server again."""
-    for _ in range(100):
+    for _ in range(600):
         try:
             if holds():
                 return
