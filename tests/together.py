@@ -27,6 +27,8 @@ class Rank:
         context = multiprocessing.get_context("fork")
         self.here, there = context.Pipe(duplex=False)
         self.out, self.err = folder / f"out{number}", folder / f"err{number}"
+        for said in (self.out, self.err):  # a test may read them before the process has come to life
+            said.write_text("")
         variables = {
             "RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count,
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True,
