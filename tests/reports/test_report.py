@@ -90,6 +90,14 @@ def test_training_sizes_are_marked(made):
     assert len(framed) == 2  # both methods, on 3-5
 
 
+def test_scores_are_shaded_from_the_least_to_the_greatest(made):
+    """0.2 has the first of eight shades, 0.5 the last, 0.4 and 0.38 two in between; improvements are of 0 to 1."""
+    _, page = made
+    shades = [shade for cell in page.all("td") for shade in re.findall(r"\bs(\d)\b", cell.get("class") or "")]
+    refil, copa, focus_fire, improvements = ["5", "0"], ["7", "5"], ["4"], ["2", "5"]
+    assert shades == [*refil, *copa, *focus_fire, *improvements]
+
+
 def test_every_link_leads_somewhere(made):
     place, page = made
     names = {attributes["id"] for _, attributes in page.elements if "id" in attributes}

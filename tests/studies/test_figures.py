@@ -6,11 +6,14 @@ import matplotlib.figure
 import pytest
 
 from studies.declaration import (
+    Bars,
     Cell,
     Column,
+    Curves,
     LearningCurves,
     LearningLine,
     LearningPanel,
+    Point,
     Row,
     Study,
     TeamSizes,
@@ -97,6 +100,43 @@ def test_intervals_stand_beside_each_other(tmp_path, monkeypatch):
     draw(tmp_path / "figure.png", study, results)
     places = [box.lines[0].get_xdata()[0] for box in drawn[0].axes[0].containers]
     assert places == [pytest.approx(3.98), pytest.approx(4.02)]
+
+
+def test_bars(tmp_path, monkeypatch):
+    """A group of two of width 0.4 around 0, and of another row, whose second bar was not measured, around 1."""
+    drawn = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    results = {"one": [outcome(0, 0.25, 0.5), outcome(1, 0.75, 0.0)], "two": [outcome(0, 0.125)]}
+    draw(tmp_path / "figure.png", replace(STUDY, figure=Bars(COLUMNS, "battles won")), results)
+    (axes,) = drawn[0].axes
+    bars = [(bar.get_center()[0], bar.get_width(), bar.get_height()) for bar in axes.patches]
+    assert bars == [pytest.approx(bar) for bar in ((-0.2, 0.4, 0.5), (0.8, 0.4, 0.125), (0.2, 0.4, 0.25))]
+    (paper,) = (line for line in axes.lines if line.get_label() == "paper")
+    assert paper.get_xydata().tolist() == [[pytest.approx(-0.2), 0.75]]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["one", "two"]
+    # half of a 95 % t interval of two values: 12.706 times their deviation over the root of 2
+    ends = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert sorted(ends) == pytest.approx([0.5 - 12.7062 * 0.25, 0.5 + 12.7062 * 0.25])
+
+
+def test_curves_stand_at_numbers_or_at_what_was_measured(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    small, large = COLUMNS
+    lines = (
+        ("settings", (Point(4, "one", small), Point(8, "two", small), Point(16, "two", large))),
+        ("measured", (Point(large, "one", small),)),
+        ("nothing", (Point(large, "two", large),)),
+    )
+    results = {"one": [outcome(0, 0.25, 0.5), outcome(1, 0.75, 0.0)], "two": [outcome(0, 0.125)]}
+    draw(tmp_path / "figure.png", replace(STUDY, figure=Curves("setting", "won", lines)), results)
+    (axes,) = drawn[0].axes
+    settings, measured = (box.lines[0].get_xydata().tolist() for box in axes.containers)
+    assert settings == [[4, 0.5], [8, 0.125]]  # what was not measured is left out
+    assert measured == [[0.25, 0.5]]
+    (paper,) = (line for line in axes.lines if line.get_label() == "paper")
+    assert paper.get_xydata().tolist() == [[4, 0.75]]  # at settings alone
+    assert axes.get_xticks().tolist() == [4, 8, 16]
 
 
 def test_learning_curves(tmp_path, monkeypatch):

@@ -182,6 +182,23 @@ def test_orders_by_hand(field):
     assert not any(o.queue_command for o in field._game.orders)
 
 
+def test_the_enemy_is_sent_to_the_middle_of_the_team(field):
+    field._team, field._leads_enemy = 4, True
+    field._tags |= {5: 75}
+    sent = []
+
+    def act(commands):
+        sent.extend(commands)
+        yield
+        return [1]
+
+    field._game.act = act
+    together([field._send_enemies(field._game, [(20.0, 9.0), (24.0, 15.0)])])
+    (order,) = sent
+    assert (order.ability_id, list(order.unit_tags)) == (23, [74, 75])
+    assert (order.target_world_space_pos.x, order.target_world_space_pos.y) == (22.0, 12.0)
+
+
 def test_a_refused_order_loses_the_battle_but_not_one_to_heal(field):
     orders = (Order.ATTACK, 4), (Order.STOP, None), (Order.HEAL, 0)
     field._game.results = [1, 17]
