@@ -66,6 +66,16 @@ def test_means_by_hand(tmp_path):
     assert other == pytest.approx({"share": 6 / 3, "weighted": 12 / 4, "per": 6.0, **everywhere})
 
 
+def test_means_of_one_process_by_hand():
+    values = torch.tensor([1.0, 2.0, 6.0])
+    assert (float(mean(values)), float(variance(values))) == pytest.approx((3.0, 14 / 3))
+    assert float(share_of_mean(values)) == pytest.approx(3.0)
+    assert float(share_of_mean(values, values < 6)) == pytest.approx(1.5)
+    assert float(weighted_share(values, torch.tensor([1.0, 1.0, 2.0]))) == pytest.approx(15 / 4)
+    assert float(per(values.sum(), 2)) == float(per(values.sum(), torch.tensor(2))) == 4.5
+    assert float(per(values.sum(), 0)) == float(per(values.sum(), torch.tensor(0))) == 9.0
+
+
 # --- training ---
 
 

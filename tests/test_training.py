@@ -353,3 +353,25 @@ def test_engine_replay_and_learner_stay_on_the_gpu(tmp_path):
         sample = training.replay.sample(2, training.sampler)
         assert places | {value.device.type for value in sample.parts().values()} == {"cuda"}
         assert training.learner.fault() is None
+
+
+@pytest.mark.parametrize("runner", ["episode", "parallel"])
+def test_updates_are_as_many_as_the_steps_that_were_played_ask_for(tmp_path, monkeypatch, runner):
+    """One for every seven steps, from the first step from which the replay has a batch; rounds may have any length."""
+    played = Training.round
+    due: list[tuple[int, int]] = []
+
+    def counted(training: Training):
+        done, before = training.learner.updates, training.t_env
+        found = played(training)
+        ready = training.replay.can_sample(training.config.batch_size)
+        due.append((training.learner.updates - done, ready * (training.t_env // 7 - before // 7)))
+        return found
+
+    monkeypatch.setattr(Training, "round", counted)
+    settings = {"runner": runner, "steps_per_update": 7, "t_max": 150, "batch_size": 3}
+    run = Run(tmp_path, ["--config=vdn", *BATTLE, *tiny_overrides("vdn", **settings)])
+    run.train(StopSignal())
+    made, wanted = zip(*due, strict=True)
+    assert made == wanted
+    assert made[0] == 0 < max(made)

@@ -385,3 +385,18 @@ def test_the_target_draws_from_the_policies_of_the_next_observation(kind):
     legal = data.pack(data.batch.avail_mask)[data.follows]
     expected = torch.softmax(logits.masked_fill(~legal, -torch.inf), dim=-1)
     torch.testing.assert_close(drawn[0], expected)
+
+
+def test_figures_by_hand(features):
+    """Means over agents, of the policy's distance from the marginal and of its entropy, over what is legal."""
+    distance = entropy = 0.0
+    for agent, legal in enumerate(features.avail_mask):
+        policy = probabilities(features.whole[agent], legal)
+        marginal = probabilities(features.own[agent], legal)
+        for p, m in zip(policy, marginal, strict=True):
+            if p:
+                distance += p * math.log(p / m) / 2
+                entropy -= p * math.log(p) / 2
+    figures = transparent().policy_figures(features)
+    assert float(figures["mutual_information"]) == pytest.approx(distance, rel=1e-5)
+    assert float(figures["policy_entropy"]) == pytest.approx(entropy, rel=1e-5)
