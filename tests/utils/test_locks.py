@@ -1,6 +1,7 @@
 """Folders that one process works in at a time."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -43,5 +44,5 @@ def test_a_dead_process_holds_nothing(tmp_path):
             pass
         process.kill()
     assert str(process.pid) in (tmp_path / "lock").read_text()
-    with locked(tmp_path):
-        assert str(os.getpid()) in (tmp_path / "lock").read_text()
+    with locked(tmp_path):  # whose holder alone it names now
+        assert (tmp_path / "lock").read_text() == f"process {os.getpid()} on {platform.node()}"

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -11,6 +12,7 @@ from battle import arranged, look
 from envs import REGISTRY
 from envs.check import check_env
 from envs.starcraft.env import StarCraftEnv
+from envs.starcraft.picture import EMPTY, HEALTH, RIM, SHIELD
 from utils.errors import UserError
 
 CONFIGS = Path(__file__).parents[3] / "src" / "config" / "envs"
@@ -384,6 +386,19 @@ def test_pictures():
     assert ((north_east[..., 0] > 200) & (north_east[..., 2] < 100)).sum() > 50
     empty = picture[: height // 2, : width // 2]
     assert len(set(map(tuple, empty.reshape(-1, 3)))) <= 2
+
+
+def test_a_units_letter_and_bars_by_hand():
+    """A Stalker at (8, 8), 15 pixels to the unit of length: 120 from the left, 359 from above, 9.375 around it."""
+    env, _ = arranged("sz", [("stalker", 8, 8)], [("zealot", 24, 24)])
+    env._units.health[0], env._units.shield[0] = 40, 20  # half of its health, a quarter of its shield
+    picture = env.render(0).astype(int)
+    letter = (picture[357:362, 119:122] == RIM).all(axis=-1)
+    assert letter.astype(int).tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 1], [0, 0, 1], [1, 1, 1]]
+    for top, colour, share in ((343, HEALTH, 9), (339, SHIELD, 4)):  # of a bar of 18 pixels
+        for line in picture[top : top + 3]:
+            assert np.flatnonzero((line == colour).all(axis=-1)).tolist() == list(range(110, 110 + share))
+            assert np.flatnonzero((line == EMPTY).all(axis=-1)).tolist() == list(range(110 + share, 128))
 
 
 @pytest.mark.gpu
