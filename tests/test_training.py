@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from conftest import tiny_overrides
 from test_learning import Silence
 
 import evaluating
-from training import Training
+from runners.runner import Rollout
+from training import Averages, Tally, Training
 from utils.checkpoints import load_checkpoint, not_finite, save_checkpoint
 from utils.config import load_config
 from utils.errors import RunFailed, UserError
@@ -375,3 +377,24 @@ def test_updates_are_as_many_as_the_steps_that_were_played_ask_for(tmp_path, mon
     made, wanted = zip(*due, strict=True)
     assert made == wanted
     assert made[0] == 0 < max(made)
+
+
+def test_means_of_training_episodes_by_hand():
+    """Every episode counts the same, whatever round it was of."""
+    lone, sent = torch.tensor([8.0]), torch.tensor([0.25, 0.5, 0.75])
+    first = Rollout(None, lone, torch.tensor([9]), {"battle_won": torch.tensor([1.0])}, torch.tensor([0.25]), steps=12)
+    returns, lengths = torch.tensor([0.0, 1.0, 3.0]), torch.tensor([2, 3, 6])
+    second = Rollout(None, returns, lengths, {"battle_won": torch.tensor([0.0, 1.0, 0.0])}, sent, steps=11)
+    averages = Averages()
+    assert averages.means() == {}
+    for rollout in (first, second):
+        tally = Tally.of(rollout)
+        assert (tally.steps, tally.episodes) == (rollout.steps, len(rollout.lengths))
+        averages.add(tally)
+    assert averages.means() == {
+        "train/return_mean": (8 + 0 + 1 + 3) / 4,
+        "train/ep_length_mean": (9 + 2 + 3 + 6) / 4,
+        "train/battle_won_mean": 2 / 4,
+        "train/comm_frequency_mean": (0.25 + 0.25 + 0.5 + 0.75) / 4,
+    }
+    assert "comm_frequency" not in Tally.of(replace(second, comm_frequency=None)).sums
