@@ -38,6 +38,17 @@ def test_without_the_task_scores_are_of_all_tasks_together(tmp_path):
     assert [(column.task, column.team) for column in columns(panel)] == [("a", "3-5"), ("b", "3-5")]
 
 
+def test_methods_are_compared_on_the_tasks_that_both_have(tmp_path):
+    trained = [("refil", "a", 0.2), ("refil", "b", 0.9), ("copa", "a", 0.4), ("aqmix", "b", 0.1)]
+    for number, (name, task, last) in enumerate(trained, start=1):
+        write(tmp_path, number, straight(last), name=name, task=task)
+    (panel,) = panels(tmp_path, "config")
+    found = {method.label: method for method in panel.methods}
+    assert improvement(panel, found["refil"], found["copa"]).middle == 0
+    assert improvement(panel, found["refil"], found["aqmix"]).middle == 1
+    assert improvement(panel, found["copa"], found["aqmix"]) is None
+
+
 def test_tasks_with_nothing_in_common_are_not_averaged(tmp_path):
     write(tmp_path, 1, straight(0.5), task="a")
     write(tmp_path, 2, straight(0.5, name="test/3/return_mean"), task="b")
