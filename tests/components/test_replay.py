@@ -125,6 +125,14 @@ def test_a_short_episode_in_the_place_of_a_long_one_leaves_nothing_of_it() -> No
     assert got.avail_mask[1, 3:].tolist() == [[[True, False, False]] * 2] * 4  # padding: action 0 alone
 
 
+@pytest.mark.parametrize("old", [[7, 1], [1, 7]])
+def test_short_episodes_in_the_places_of_others_leave_nothing_of_the_longest(old: list[int]) -> None:
+    buffer = ReplayBuffer(SPEC, 3)
+    buffer.insert(episodes([*old, 6]))
+    buffer.insert(episodes([2, 1], first=3))
+    assert_equal(all_of(buffer), episodes([6, 2, 1], first=2))
+
+
 def test_padding_beyond_the_room_of_an_item_does_no_harm() -> None:
     buffer = ReplayBuffer(SPEC, 3)
     buffer.insert(episodes([3, 7], steps=12))

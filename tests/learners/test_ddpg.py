@@ -170,6 +170,18 @@ def test_a_local_critic_sees_what_its_agent_sees_and_does(marks):
             assert moved.all()
 
 
+@pytest.mark.parametrize("marks", ["", "_flat"])
+def test_a_local_critic_gives_absent_agents_nothing(marks):
+    learner = batches.make_learner("ddpg_local" + marks, batches.make_spec())
+    batch = batches.random_batch(batches.make_spec())
+    present = batch.agent_mask[:, :-1][batch.filled_mask]
+    values = values_of(learner, batch)
+    assert values.shape == present.shape
+    assert (values[~present] == 0).all()
+    assert (values[present] != 0).all()
+    assert 0 < present.sum() < present.numel()
+
+
 @pytest.mark.parametrize("kind", ["ddpg_memoryless", "ddpg_memoryless_flat", "ddpg_pairs"])
 def test_values_of_some_rows_are_those_of_all(kind):
     spec = batches.spec_for(kind)
