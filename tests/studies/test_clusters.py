@@ -223,6 +223,7 @@ def test_what_each_job_gets():
     assert seats_on(["0", "1", "2"], 2) == ["0,1"]
     assert on_ray.cpus_each([16, 16], 2) == 16
     assert on_ray.cpus_each([16, 16], 3) == 8
+    assert on_ray.cpus_each([4, 2], 3) == 2
     assert on_ray.cpus_each([4], 9) == 1
     two_nodes = [{"GPU": 4.0}, {"GPU": 2.0}, {"CPU": 64.0}]
     on_ray.check_gpus(two_nodes, Share(3, 2))
