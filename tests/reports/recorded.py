@@ -61,6 +61,21 @@ def straight(last: float, end: int = 100, name: str = WON) -> dict[str, Curve]:
     return {name: [(0, 0.0), (end // 2, last / 2), (end, last)]}
 
 
+def write_two_methods(results: Path) -> None:
+    """Three trainings each of REFIL (0.2, 0.4, 0.6 on 3-5 units) and of COPA (0.1 more), which has a coach; one that
+    failed; a scripted team.
+    """
+    eight = "test/8/battle_won_mean"
+    for seed, last in enumerate([0.2, 0.4, 0.6]):
+        curves = {**straight(last), **straight(last / 2, name=eight), "updates": [(0, 0), (100, 40)]}
+        write(results, seed + 1, curves, seed=seed, facts={"parameters": {"total": 1234}, "backend": "skirmish"})
+        sent = {"test/3-5/comm_frequency": [(100, 0.1 * seed)], "test/8/comm_frequency": [(100, 0.5)]}
+        coached = {**straight(last + 0.1), **straight(last, name=eight), "updates": [(0, 0), (100, 40)], **sent}
+        write(results, seed + 11, coached, seed=seed, name="copa")
+    write(results, 20, straight(1.0), status="FAILED", seed=9)
+    write(results, 21, {WON: [(0, 0.38)]}, name="scripted", policy="focus_fire", evaluate=True)
+
+
 def read(results: Path, metric: str = "") -> tuple[list[Run], list[str]]:
     """The runs in `results`, and what was left out."""
     told: list[str] = []

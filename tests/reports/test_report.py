@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pymongo
 import pytest
 from mongo_standin import Mongo
-from recorded import WON, straight, write
+from recorded import WON, straight, write, write_two_methods
 
 import report
 from utils.interrupt import StopSignal
@@ -58,16 +58,7 @@ def made(tmp_path_factory):
     their report.
     """
     place = tmp_path_factory.mktemp("report")
-    results = place / "results"
-    eight = "test/8/battle_won_mean"
-    for seed, last in enumerate([0.2, 0.4, 0.6]):
-        curves = {**straight(last), **straight(last / 2, name=eight), "updates": [(0, 0), (100, 40)]}
-        write(results, seed + 1, curves, seed=seed, facts={"parameters": {"total": 1234}, "backend": "skirmish"})
-        sent = {"test/3-5/comm_frequency": [(100, 0.1 * seed)], "test/8/comm_frequency": [(100, 0.5)]}
-        coached = {**straight(last + 0.1), **straight(last, name=eight), "updates": [(0, 0), (100, 40)], **sent}
-        write(results, seed + 11, coached, seed=seed, name="copa")
-    write(results, 20, straight(1.0), status="FAILED", seed=9)
-    write(results, 21, {WON: [(0, 0.38)]}, name="scripted", policy="focus_fire", evaluate=True)
+    write_two_methods(place / "results")
     return place, make(place)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import matplotlib.figure
 import pytest
-from recorded import WON, straight, write
+from recorded import straight, write, write_two_methods
 
 import report
 
@@ -30,17 +30,8 @@ def figures_of(place: Path, *words: str) -> Figures:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Figures:
-    """Two methods of three trainings each, one with a coach and 0.1 above the other; a failed one; a scripted team."""
     place = tmp_path_factory.mktemp("figures")
-    eight = "test/8/battle_won_mean"
-    for seed, last in enumerate([0.2, 0.4, 0.6]):
-        updates = {"updates": [(0, 0), (100, 40)]}
-        write(place, seed + 1, {**straight(last), **straight(last / 2, name=eight), **updates}, seed=seed)
-        sent = {"test/3-5/comm_frequency": [(100, 0.1 * seed)]}
-        coached = {**straight(last + 0.1), **straight(last, name=eight), **updates, **sent}
-        write(place, seed + 11, coached, seed=seed, name="copa")
-    write(place, 20, straight(1.0), status="FAILED", seed=9)
-    write(place, 21, {WON: [(0, 0.38)]}, name="scripted", policy="focus_fire", evaluate=True)
+    write_two_methods(place)
     return figures_of(place)
 
 
